@@ -1,0 +1,101 @@
+//! From raw scores to calibrated confidence.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Scores;
+
+/// What turns one model's scores into probabilities and decisions; fitted at training, stored beside the model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Divides the logits before the softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks"); above 0.
+    pub temperature: f32,
+    /// Decides what is out of scope; `None` when the model cannot tell.
+    pub out_of_scope: Option<OutOfScopeGate>,
+    /// The confidence from which the router takes this model's answer, 0 to 1.
+    pub accept_threshold: f32,
+}
+
+/// A threshold on a model's out-of-scope score.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutOfScopeGate {
+    /// Scores above it are out of scope.
+    pub threshold: f32,
+    /// How far above the threshold the probability of being out of scope reaches 73 %; above 0.
+    pub scale: f32,
+}
+
+/// What a calibrated model says of one text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// One probability per label, summing to 1: how likely each intent is, given that the text is in scope.
+    pub confidences: Vec<f32>,
+    /// The probability, above 0.5, that the text is out of scope, when that is the answer.
+    pub out_of_scope: Option<f32>,
+}
+
+impl Calibration {
+    /// The calibration of a model whose softmax is taken as it is and that rejects nothing.
+    pub const IDENTITY: Self = Self { temperature: 1.0, out_of_scope: None, accept_threshold: 0.0 };
+
+    /// Turns scores into probabilities.
+    pub fn apply(&self, scores: &Scores) -> Prediction {
+        let out_of_scope = match (self.out_of_scope, scores.out_of_scope) {
+            (Some(gate), Some(score)) if score > gate.threshold => Some(gate.probability(score)),
+            _ => None,
+        };
+        Prediction { confidences: softmax(&scores.logits, self.temperature), out_of_scope }
+    }
+}
+
+impl OutOfScopeGate {
+    fn probability(&self, score: f32) -> f32 {
+        1.0 / (1.0 + (-(score - self.threshold) / self.scale).exp())
+    }
+}
+
+impl Prediction {
+    /// Returns the indices of the labels, likeliest first, ties in label order.
+    pub fn ranking(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.confidences.len()).collect();
+        order.sort_by(|&a, &b| self.confidences[b].total_cmp(&self.confidences[a]));
+        order
+    }
+}
+
+/// Returns `softmax(logits / temperature)`.
+pub fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut values: Vec<f32> = logits.iter().map(|logit| ((logit - max) / temperature).exp()).collect();
+    let sum: f32 = values.iter().sum();
+    values.iter_mut().for_each(|value| *value /= sum);
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn confidences_sum_to_one_and_keep_the_order_of_the_logits() {
+        let prediction =
+            Calibration { temperature: 0.5, ..Calibration::IDENTITY }.apply(&Scores::from_logits(vec![1.0, 3.0, 2.0]));
+        assert!((prediction.confidences.iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        assert_eq!(prediction.ranking(), [1, 2, 0]);
+    }
+
+    #[test]
+    fn huge_logits_do_not_overflow() {
+        assert_eq!(softmax(&[1e30, -1e30], 1.0), [1.0, 0.0]);
+    }
+
+    #[test]
+    fn a_score_above_the_gate_is_out_of_scope_with_more_than_even_odds() {
+        let calibration =
+            Calibration { out_of_scope: Some(OutOfScopeGate { threshold: 0.6, scale: 0.1 }), ..Calibration::IDENTITY };
+        let foreign = |score| {
+            calibration.apply(&Scores { out_of_scope: Some(score), ..Scores::from_logits(vec![0.0, 0.0]) }).out_of_scope
+        };
+        assert_eq!(foreign(0.6), None);
+        assert!(foreign(0.61).is_some_and(|probability| probability > 0.5));
+    }
+}

@@ -1,0 +1,22 @@
+//! Text to scores.
+//!
+//! Every model that can answer "which intent is this text?" lives here behind one synchronous, batch-oriented
+//! trait, [`Model`]: rules, n-gram linear, sentence-encoder similarity, the hybrid of both, and transformer
+//! sequence classifiers, together with calibration and the files that hold them.
+//!
+//! This crate does no network I/O, reads no clock and no environment, knows no async runtime, and records no metrics.
+//! Files are read when a model is loaded and never afterwards.
+
+pub mod calibration;
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
+pub mod document;
+pub mod error;
+pub mod label;
+pub mod model;
+
+pub use calibration::{Calibration, OutOfScopeGate, Prediction};
+pub use document::{Document, Embedding};
+pub use error::ModelError;
+pub use label::{Labels, OUT_OF_SCOPE};
+pub use model::{Model, ModelKind, Scores};
