@@ -1,1 +1,30 @@
-//! placeholder
+//! Request to decision.
+//!
+//! The [`Engine`] takes a text and a latency budget and returns a [`Decision`]: it admits or refuses the work, lets a
+//! strategy plan which models to ask in which order, runs them on their own threads in micro-batches, steps over what
+//! fails or does not fit the budget, and says why it answered what it did.
+//!
+//! This crate does no I/O: no HTTP, no SQL, no files, no environment. It records no metrics; everything worth counting
+//! travels back inside the decision.
+
+pub mod admission;
+pub mod catalog;
+pub mod circuit;
+pub mod decision;
+pub mod engine;
+pub mod error;
+pub mod latency;
+pub mod request;
+mod router;
+pub mod routing;
+pub mod strategy;
+pub mod workers;
+
+pub use admission::Admission;
+pub use catalog::{Catalog, LoadedModel, Placement};
+pub use decision::{Decision, Fallback, FallbackReason, RankedIntent, Timings};
+pub use engine::{Engine, EngineOptions, ModelStatus};
+pub use error::EngineError;
+pub use request::{ClassifyRequest, LatencyRequirement};
+pub use routing::RoutingConfig;
+pub use strategy::{Strategy, StrategyName};

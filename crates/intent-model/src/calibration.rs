@@ -54,6 +54,11 @@ impl OutOfScopeGate {
 }
 
 impl Prediction {
+    /// Returns how sure the model is of its answer, 0 to 1.
+    pub fn confidence(&self) -> f32 {
+        self.out_of_scope.unwrap_or_else(|| self.confidences.iter().copied().fold(0.0, f32::max))
+    }
+
     /// Returns the indices of the labels, likeliest first, ties in label order.
     pub fn ranking(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.confidences.len()).collect();

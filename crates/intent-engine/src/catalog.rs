@@ -1,0 +1,101 @@
+//! The models that answer now.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use intent_model::{Calibration, Labels, Model, ModelError, ModelKind};
+
+/// One version of all models, loaded and ready. Replaced as a whole when a new version is promoted.
+#[derive(Debug)]
+pub struct Catalog {
+    version: Arc<str>,
+    intents: Vec<Arc<str>>,
+    models: BTreeMap<ModelKind, LoadedModel>,
+}
+
+/// A model with what is needed to use its scores.
+#[derive(Clone, Debug)]
+pub struct LoadedModel {
+    /// The model itself.
+    pub model: Arc<dyn Model>,
+    /// Turns its scores into confidence.
+    pub calibration: Calibration,
+    /// The share of validation texts it gets right, 0 to 1; models are compared by it.
+    pub accuracy: f32,
+    /// Where it computes.
+    pub placement: Placement,
+}
+
+/// Where a model computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// On the thread of the request: for models that take microseconds, where a change of thread would cost more.
+    Inline,
+    /// On the inference threads, in micro-batches.
+    Workers,
+}
+
+/// What a model costs, in the order in which a cascade asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CostClass {
+    /// Microseconds.
+    Text,
+    /// One pass of the sentence encoder, shared by all models of this class.
+    Embedding,
+    /// One pass of a fine-tuned transformer.
+    Transformer,
+}
+
+impl CostClass {
+    /// Returns the class of a model.
+    pub fn of(kind: ModelKind) -> Self {
+        match kind {
+            ModelKind::Rules | ModelKind::Linear => Self::Text,
+            ModelKind::ZeroShot | ModelKind::Hybrid => Self::Embedding,
+            ModelKind::Distilbert => Self::Transformer,
+        }
+    }
+}
+
+impl Catalog {
+    /// Puts models together that answer for the same labels.
+    ///
+    /// # Errors
+    /// [`ModelError::Inference`] when two models have different labels.
+    pub fn new(
+        version: impl Into<Arc<str>>,
+        labels: &Labels,
+        models: impl IntoIterator<Item = LoadedModel>,
+    ) -> Result<Self, ModelError> {
+        let mut by_kind = BTreeMap::new();
+        for loaded in models {
+            let kind = loaded.model.kind();
+            if loaded.model.labels() != labels {
+                return Err(ModelError::Inference(format!(
+                    "the model `{kind}` has other labels than the intent pack; train it again for this pack"
+                )));
+            }
+            by_kind.insert(kind, loaded);
+        }
+        Ok(Self { version: version.into(), intents: labels.iter().map(Arc::from).collect(), models: by_kind })
+    }
+
+    /// Returns the version of the models.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// Returns the names of the intents, in the order of every model's scores.
+    pub fn intents(&self) -> &[Arc<str>] {
+        &self.intents
+    }
+
+    /// Returns a model, when it is loaded.
+    pub fn get(&self, kind: ModelKind) -> Option<&LoadedModel> {
+        self.models.get(&kind)
+    }
+
+    /// Iterates over the loaded models, cheapest first.
+    pub fn iter(&self) -> impl Iterator<Item = (ModelKind, &LoadedModel)> {
+        self.models.iter().map(|(kind, loaded)| (*kind, loaded))
+    }
+}

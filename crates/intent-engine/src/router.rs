@@ -1,0 +1,288 @@
+//! One request's way through the models.
+
+use std::{sync::Arc, time::Duration};
+
+use intent_model::{Document, ModelKind, OUT_OF_SCOPE, Prediction, Scores};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    Catalog, ClassifyRequest, Decision, EngineError, Fallback, FallbackReason, LoadedModel, Placement, RankedIntent,
+    RoutingConfig, StrategyName, Timings,
+    catalog::CostClass,
+    engine::ModelHealth,
+    strategy::{Candidate, Step},
+    workers::{ComputeError, Workers, score_batch},
+};
+
+/// What a request is routed with: one consistent view for its whole life.
+pub(crate) struct Router<'a> {
+    pub(crate) catalog: &'a Catalog,
+    pub(crate) routing: &'a RoutingConfig,
+    pub(crate) workers: &'a Workers,
+    pub(crate) health: &'a ModelHealth,
+}
+
+/// An answer of one model, before it is known whether it is the last.
+struct Opinion {
+    kind: ModelKind,
+    accuracy: f32,
+    prediction: Prediction,
+    scores: Scores,
+}
+
+/// What has happened to a request so far.
+struct Journey {
+    document: Arc<Document>,
+    began: Instant,
+    deadline: Instant,
+    opinions: Vec<Opinion>,
+    /// Models that failed and for which no other has stood in yet.
+    failures: Vec<(ModelKind, FallbackReason)>,
+    fallbacks: Vec<Fallback>,
+    reasons: Vec<String>,
+    timings: Timings,
+}
+
+impl Router<'_> {
+    /// Asks the models that the strategy plans until one is sure enough; when none is, the most accurate that answered
+    /// decides; when none answered, the fallback chain does.
+    pub(crate) async fn classify(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
+        let strategy = request.strategy.unwrap_or(self.routing.strategy);
+        let budget = match (request.model, request.latency_budget) {
+            (_, Some(budget)) => budget,
+            (Some(_), None) => FORCED_MODEL_BUDGET,
+            (None, None) => self.routing.latency_target(request.latency_requirement),
+        };
+        let mut journey = Journey::new(&request, budget);
+        let decided = match request.model {
+            Some(kind) => self.ask_only(kind, &mut journey).await?,
+            None => self.follow(&strategy.strategy().plan(&self.candidates()), &mut journey).await,
+        };
+        let decided = match decided {
+            Some(opinion) => opinion,
+            None => self.settle(request.model.is_none(), &mut journey).await?,
+        };
+        Ok(self.decision(decided, journey, &request, strategy))
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        self.catalog
+            .iter()
+            .map(|(kind, loaded)| Candidate {
+                kind,
+                threshold: self.routing.threshold(kind, loaded),
+                accuracy: self.routing.accuracy(kind, loaded),
+            })
+            .collect()
+    }
+
+    async fn ask_only(&self, kind: ModelKind, journey: &mut Journey) -> Result<Option<Opinion>, EngineError> {
+        let loaded = self.catalog.get(kind).ok_or(EngineError::ModelNotLoaded(kind))?;
+        let opinion = self.ask(kind, loaded, journey).await;
+        if opinion.is_some() {
+            journey.reasons.push(format!("{kind} was asked for"));
+        }
+        Ok(opinion)
+    }
+
+    /// Takes the steps in order; returns the first opinion that is accepted.
+    async fn follow(&self, steps: &[Step], journey: &mut Journey) -> Option<Opinion> {
+        for step in steps {
+            let Some(loaded) = self.catalog.get(step.kind) else {
+                journey.failures.push((step.kind, FallbackReason::NotLoaded));
+                continue;
+            };
+            if let Some(p95) = self.does_not_fit(step.kind, loaded, journey) {
+                let left = journey.left();
+                journey.reasons.push(format!("{} p95 {} ms > {} ms left", step.kind, millis(p95), millis(left)));
+                continue;
+            }
+            let Some(opinion) = self.ask(step.kind, loaded, journey).await else { continue };
+            let confidence = opinion.prediction.confidence();
+            // A cheap model that finds a text foreign leaves that verdict to a better one.
+            if opinion.prediction.out_of_scope.is_some() {
+                journey.reasons.push(format!("{} finds the text out of scope", step.kind));
+            } else if confidence >= step.accept_from {
+                journey.reasons.push(format!("{} confidence {confidence:.2} >= {:.2}", step.kind, step.accept_from));
+                return Some(opinion);
+            } else {
+                journey.reasons.push(format!("{} confidence {confidence:.2} < {:.2}", step.kind, step.accept_from));
+            }
+            journey.opinions.push(opinion);
+        }
+        None
+    }
+
+    /// Decides when no step was accepted: by the most accurate model that answered, else by the fallback chain.
+    async fn settle(&self, may_fall_back: bool, journey: &mut Journey) -> Result<Opinion, EngineError> {
+        if let Some(opinion) = journey.take_most_accurate_opinion() {
+            journey.reasons.push(format!("{} is the most accurate model that answered", opinion.kind));
+            return Ok(opinion);
+        }
+        if may_fall_back {
+            for kind in self.fallback_chain(journey) {
+                let Some(loaded) = self.catalog.get(kind) else { continue };
+                if let Some(opinion) = self.ask(kind, loaded, journey).await {
+                    journey.reasons.push(format!("{kind} answered as fallback"));
+                    return Ok(opinion);
+                }
+            }
+        }
+        let failed = journey.failures.iter().map(|(kind, reason)| format!("{kind} {reason}"));
+        Err(EngineError::NoModel { reasons: failed.collect::<Vec<_>>().join(", ") })
+    }
+
+    /// Returns the models that were not tried, the most accurate first, rules last.
+    fn fallback_chain(&self, journey: &Journey) -> Vec<ModelKind> {
+        let untried =
+            self.catalog.iter().filter(|(kind, _)| !journey.failures.iter().any(|(failed, _)| failed == kind));
+        let mut chain: Vec<(ModelKind, f32)> =
+            untried.map(|(kind, loaded)| (kind, self.routing.accuracy(kind, loaded))).collect();
+        chain.sort_by(|(a, a_accuracy), (b, b_accuracy)| {
+            (*a == ModelKind::Rules).cmp(&(*b == ModelKind::Rules)).then(b_accuracy.total_cmp(a_accuracy))
+        });
+        chain.into_iter().map(|(kind, _)| kind).collect()
+    }
+
+    /// Returns the model's p95 when it is known, recent, and longer than what is left of the budget.
+    fn does_not_fit(&self, kind: ModelKind, loaded: &LoadedModel, journey: &Journey) -> Option<Duration> {
+        let is_paid_for = CostClass::of(kind) == CostClass::Embedding && journey.document.embedding().is_some();
+        if loaded.placement == Placement::Inline || is_paid_for {
+            return None;
+        }
+        let p95 = self.health.of(kind).recent_p95(journey.document.text().len())?;
+        (p95 > journey.left()).then_some(p95)
+    }
+
+    /// Asks one model. A failure is noted in the journey and in the model's health, and gives `None`.
+    async fn ask(&self, kind: ModelKind, loaded: &LoadedModel, journey: &mut Journey) -> Option<Opinion> {
+        let health = self.health.of(kind);
+        if !health.circuit.allows_call() {
+            journey.failures.push((kind, FallbackReason::CircuitOpen));
+            return None;
+        }
+        journey.stand_in(kind);
+        let began = Instant::now();
+        let answer = match loaded.placement {
+            Placement::Inline => score_batch(loaded.model.as_ref(), &[&journey.document])
+                .map(|(mut scores, compute)| (scores.remove(0), compute)),
+            Placement::Workers => {
+                let scored = self.workers.score(&loaded.model, &journey.document, journey.deadline);
+                match timeout_at(journey.deadline, scored).await {
+                    Ok(answer) => answer.map(|answer| (answer.scores, answer.compute)),
+                    Err(_) => Err(ComputeError::Expired),
+                }
+            }
+        };
+        let took = began.elapsed();
+        journey.timings.models.push((kind, took));
+        let (answer, reason) = match answer {
+            Ok((scores, compute)) => {
+                health.circuit.record(true, compute);
+                health.record_latency(journey.document.text().len(), took);
+                (Some(scores), None)
+            }
+            Err(error) => {
+                // A budget that no model could meet says nothing of this one.
+                let had_a_fair_chance = took >= self.routing.latency_targets.critical;
+                if error != ComputeError::Expired || had_a_fair_chance {
+                    health.circuit.record(false, took);
+                }
+                if error == ComputeError::Expired {
+                    health.record_latency(journey.document.text().len(), took);
+                }
+                (None, Some(reason_of(&error)))
+            }
+        };
+        journey.failures.extend(reason.map(|reason| (kind, reason)));
+        answer.map(|scores| Opinion {
+            kind,
+            accuracy: self.routing.accuracy(kind, loaded),
+            prediction: loaded.calibration.apply(&scores),
+            scores,
+        })
+    }
+
+    fn decision(
+        &self,
+        opinion: Opinion,
+        mut journey: Journey,
+        request: &ClassifyRequest,
+        strategy: StrategyName,
+    ) -> Decision {
+        journey.stand_in(opinion.kind);
+        journey.timings.total = journey.began.elapsed();
+        Decision {
+            ranking: self.ranking(&opinion.prediction, request.top_k.max(1)),
+            model: opinion.kind,
+            model_version: Arc::clone(self.catalog.version()),
+            rule: opinion.scores.rule,
+            truncated: opinion.scores.truncated,
+            degraded: !journey.fallbacks.is_empty(),
+            strategy,
+            latency_requirement: request.latency_requirement,
+            reasons: journey.reasons,
+            fallbacks: journey.fallbacks,
+            timings: journey.timings,
+        }
+    }
+
+    /// Lists the intents best first. When the text is out of scope, that leads, and the intents share what is left.
+    fn ranking(&self, prediction: &Prediction, top_k: usize) -> Vec<RankedIntent> {
+        let in_scope = 1.0 - prediction.out_of_scope.unwrap_or(0.0);
+        let foreign =
+            prediction.out_of_scope.map(|confidence| RankedIntent { intent: Arc::from(OUT_OF_SCOPE), confidence });
+        let intents = prediction.ranking().into_iter().map(|index| RankedIntent {
+            intent: Arc::clone(&self.catalog.intents()[index]),
+            confidence: prediction.confidences[index] * in_scope,
+        });
+        foreign.into_iter().chain(intents).take(top_k).collect()
+    }
+}
+
+/// A request for one model waits for it; this only bounds a hang.
+const FORCED_MODEL_BUDGET: Duration = Duration::from_secs(30);
+
+impl Journey {
+    fn new(request: &ClassifyRequest, budget: Duration) -> Self {
+        let began = Instant::now();
+        Self {
+            document: Arc::new(Document::new(request.text.as_str())),
+            began,
+            deadline: began + budget,
+            opinions: Vec::new(),
+            failures: Vec::new(),
+            fallbacks: Vec::new(),
+            reasons: Vec::new(),
+            timings: Timings::default(),
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Notes that `to` is asked, or decides, in place of the models that failed since.
+    fn stand_in(&mut self, to: ModelKind) {
+        let failed = std::mem::take(&mut self.failures);
+        self.fallbacks.extend(failed.into_iter().map(|(from, reason)| Fallback { from, to, reason }));
+    }
+
+    fn take_most_accurate_opinion(&mut self) -> Option<Opinion> {
+        let best = (0..self.opinions.len())
+            .max_by(|&a, &b| self.opinions[a].accuracy.total_cmp(&self.opinions[b].accuracy))?;
+        Some(self.opinions.swap_remove(best))
+    }
+}
+
+fn reason_of(error: &ComputeError) -> FallbackReason {
+    match error {
+        ComputeError::Failed(_) | ComputeError::Stopped => FallbackReason::Failed,
+        ComputeError::Panicked => FallbackReason::Panicked,
+        ComputeError::Expired => FallbackReason::TimedOut,
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{:.1}", duration.as_secs_f64() * 1e3)
+}

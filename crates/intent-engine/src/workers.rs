@@ -1,0 +1,207 @@
+//! The inference threads: micro-batches, one bad text at a time, nobody computed for who has left.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::Duration,
+};
+
+use intent_model::{Document, Model, Scores};
+use tokio::{sync::oneshot, time::Instant};
+
+/// How the inference threads work.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerOptions {
+    /// How many threads; each computes one batch at a time on one core.
+    pub threads: usize,
+    /// The most texts in a batch.
+    pub max_batch_texts: usize,
+    /// The most bytes of text in a batch, as a stand-in for tokens; one text always fits.
+    pub max_batch_bytes: usize,
+}
+
+/// What a model made of one document.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The model's scores.
+    pub scores: Scores,
+    /// How long the batch took that the document was part of, waiting not included.
+    pub compute: Duration,
+}
+
+/// Why a document got no scores.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ComputeError {
+    /// The model returned an error.
+    #[error("{0}")]
+    Failed(String),
+    /// The model panicked.
+    #[error("the model panicked")]
+    Panicked,
+    /// The deadline passed before its turn came.
+    #[error("the deadline passed while waiting for a worker")]
+    Expired,
+    /// The engine is shutting down.
+    #[error("the inference threads have stopped")]
+    Stopped,
+}
+
+/// A fixed number of threads that score documents.
+#[derive(Debug)]
+pub struct Workers {
+    queue: Arc<Queue>,
+}
+
+struct Job {
+    model: Arc<dyn Model>,
+    document: Arc<Document>,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Answer, ComputeError>>,
+}
+
+struct Queue {
+    options: WorkerOptions,
+    state: Mutex<QueueState>,
+    ready: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<Job>,
+    stopped: bool,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Workers {
+    /// Starts the threads. They end when the value is dropped.
+    ///
+    /// # Panics
+    /// When the operating system refuses a thread.
+    pub fn start(options: WorkerOptions) -> Self {
+        let queue = Arc::new(Queue { options, state: Mutex::default(), ready: Condvar::new() });
+        for index in 0..options.threads.max(1) {
+            let queue = Arc::clone(&queue);
+            thread::Builder::new()
+                .name(format!("inference-{index}"))
+                .spawn(move || work(&queue))
+                .expect("the operating system gives a thread at start");
+        }
+        Self { queue }
+    }
+
+    /// Scores a document on the next free thread, together with others that wait for the same model.
+    ///
+    /// # Errors
+    /// [`ComputeError`] when the model fails on this document or `deadline` passes before its turn.
+    pub async fn score(
+        &self,
+        model: &Arc<dyn Model>,
+        document: &Arc<Document>,
+        deadline: Instant,
+    ) -> Result<Answer, ComputeError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { model: Arc::clone(model), document: Arc::clone(document), deadline, reply };
+        self.queue.lock().jobs.push_back(job);
+        self.queue.ready.notify_one();
+        answer.await.unwrap_or(Err(ComputeError::Stopped))
+    }
+
+    /// Returns how many documents wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().jobs.len()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.stopped = true;
+        state.jobs.clear();
+        drop(state);
+        self.queue.ready.notify_all();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+        self.state.lock().expect("no code panics while it holds this lock")
+    }
+
+    /// Waits for work; `None` when the engine stops. A lone job is taken at once: batches form only from what came in
+    /// while all threads were busy.
+    fn next_batch(&self) -> Option<Vec<Job>> {
+        let mut state = self.ready.wait_while(self.lock(), |state| state.jobs.is_empty() && !state.stopped).ok()?;
+        if state.stopped {
+            return None;
+        }
+        // A thread leaves their share of a burst to the others.
+        let share = state.jobs.len().div_ceil(self.options.threads.max(1)).min(self.options.max_batch_texts.max(1));
+        let mut batch: Vec<Job> = Vec::with_capacity(share);
+        let mut bytes = 0;
+        let mut index = 0;
+        while index < state.jobs.len() && batch.len() < share {
+            let job = &state.jobs[index];
+            let length = job.document.text().len();
+            let fits = batch.is_empty() || bytes + length <= self.options.max_batch_bytes;
+            let same_model = batch.first().is_none_or(|first| Arc::ptr_eq(&first.model, &job.model));
+            if fits && same_model {
+                bytes += length;
+                batch.extend(state.jobs.remove(index));
+            } else {
+                index += 1;
+            }
+        }
+        Some(batch)
+    }
+}
+
+fn work(queue: &Queue) {
+    while let Some(jobs) = queue.next_batch() {
+        let now = Instant::now();
+        let (expired, jobs): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().filter(|job| !job.reply.is_closed()).partition(|job| job.deadline <= now);
+        for job in expired {
+            answer(job, Err(ComputeError::Expired));
+        }
+        compute(jobs);
+    }
+}
+
+/// Scores jobs of one model together; when that fails, one by one, so that a bad text fails alone.
+fn compute(jobs: Vec<Job>) {
+    let Some(model) = jobs.first().map(|job| Arc::clone(&job.model)) else { return };
+    let documents: Vec<&Document> = jobs.iter().map(|job| job.document.as_ref()).collect();
+    match score_batch(model.as_ref(), &documents) {
+        Ok((scores, compute)) => {
+            for (job, scores) in jobs.into_iter().zip(scores) {
+                answer(job, Ok(Answer { scores, compute }));
+            }
+        }
+        Err(error) if jobs.len() == 1 => jobs.into_iter().for_each(|job| answer(job, Err(error.clone()))),
+        Err(_) => jobs.into_iter().for_each(|job| compute(vec![job])),
+    }
+}
+
+/// Scores documents on this thread; a panic of the model is an error like any other.
+pub(crate) fn score_batch(model: &dyn Model, documents: &[&Document]) -> Result<(Vec<Scores>, Duration), ComputeError> {
+    let began = std::time::Instant::now();
+    let scores = catch_unwind(AssertUnwindSafe(|| model.score(documents)))
+        .map_err(|_| ComputeError::Panicked)?
+        .map_err(|error| ComputeError::Failed(error.to_string()))?;
+    if scores.len() != documents.len() {
+        return Err(ComputeError::Failed(format!("{} scores for {} texts", scores.len(), documents.len())));
+    }
+    Ok((scores, began.elapsed()))
+}
+
+fn answer(job: Job, result: Result<Answer, ComputeError>) {
+    // The caller may have left meanwhile; then nobody wants the answer.
+    let _ = job.reply.send(result);
+}
