@@ -36,8 +36,9 @@ struct Journey {
     began: Instant,
     deadline: Instant,
     opinions: Vec<Opinion>,
-    /// Models that failed and for which no other has stood in yet.
+    /// Every model that failed, in order.
     failures: Vec<(ModelKind, FallbackReason)>,
+    /// Who stood in for the first of `failures`; the others still wait for somebody.
     fallbacks: Vec<Fallback>,
     reasons: Vec<String>,
     timings: Timings,
@@ -264,8 +265,8 @@ impl Journey {
 
     /// Notes that `to` is asked, or decides, in place of the models that failed since.
     fn stand_in(&mut self, to: ModelKind) {
-        let failed = std::mem::take(&mut self.failures);
-        self.fallbacks.extend(failed.into_iter().map(|(from, reason)| Fallback { from, to, reason }));
+        let unanswered = &self.failures[self.fallbacks.len()..];
+        self.fallbacks.extend(unanswered.iter().map(|&(from, reason)| Fallback { from, to, reason }));
     }
 
     fn take_most_accurate_opinion(&mut self) -> Option<Opinion> {

@@ -1,0 +1,98 @@
+use std::sync::Arc;
+
+use intent_engine::{ClassifyRequest, Engine};
+use intent_model::ModelKind::Hybrid;
+use tokio::task::JoinHandle;
+
+use crate::scripted::{Act, Scripted, engine, loaded};
+
+fn ask(engine: &Arc<Engine>, text: &str) -> JoinHandle<bool> {
+    let (engine, mut request) = (Arc::clone(engine), ClassifyRequest::new(text));
+    request.model = Some(Hybrid);
+    tokio::spawn(async move { engine.classify(request).await.is_ok() })
+}
+
+/// Lets spawned requests run until `waiting` of them stand in the queue.
+async fn until_waiting(engine: &Engine, waiting: usize) {
+    while engine.waiting() != waiting {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn requests_that_arrive_while_the_worker_is_busy_form_one_batch() {
+    let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+    let engine = Arc::new(engine([loaded(&hybrid, 0.9)]));
+    let lone = ask(&engine, "lone");
+    until_waiting(&engine, 0).await;
+    while gate.entered.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let others: Vec<_> = ["a", "b", "c"].map(|text| ask(&engine, text)).into();
+    until_waiting(&engine, 3).await;
+    drop(gate);
+    assert!(lone.await.unwrap());
+    for other in others {
+        assert!(other.await.unwrap());
+    }
+    assert_eq!(*hybrid.batches.lock().unwrap(), [vec!["lone"], vec!["a", "b", "c"]]);
+}
+
+#[tokio::test]
+async fn a_bad_text_fails_alone() {
+    let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+    let engine = Arc::new(engine([loaded(&hybrid, 0.9)]));
+    let first = ask(&engine, "first");
+    while gate.entered.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let (good, bad) = (ask(&engine, "good"), ask(&engine, "poison"));
+    until_waiting(&engine, 2).await;
+    drop(gate);
+    assert!(first.await.unwrap());
+    assert!(good.await.unwrap(), "the neighbour is answered");
+    assert!(!bad.await.unwrap(), "the bad text is not");
+}
+
+#[tokio::test]
+async fn nobody_computes_for_a_caller_who_left() {
+    let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+    let engine = Arc::new(engine([loaded(&hybrid, 0.9)]));
+    let first = ask(&engine, "first");
+    while gate.entered.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let leaver = ask(&engine, "leaver");
+    until_waiting(&engine, 1).await;
+    leaver.abort();
+    assert!(leaver.await.is_err());
+    let last = ask(&engine, "last");
+    until_waiting(&engine, 2).await;
+    drop(gate);
+    assert!(first.await.unwrap() && last.await.unwrap());
+    assert_eq!(*hybrid.batches.lock().unwrap(), [vec!["first"], vec!["last"]]);
+    assert_eq!(engine.in_flight(), 0, "a caller who left frees his place");
+}
+
+#[tokio::test]
+async fn a_batch_is_limited_by_texts_and_by_bytes() {
+    let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+    let engine = Arc::new(engine([loaded(&hybrid, 0.9)]));
+    let mut handles = vec![ask(&engine, "first")];
+    while gate.entered.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let long = "x".repeat(600); // two of them exceed the 1,000 bytes of a batch
+    for text in [long.as_str(), "1", "2", "3", "4", "5", "6", "7", "8", long.as_str()] {
+        handles.push(ask(&engine, text));
+    }
+    until_waiting(&engine, 10).await;
+    drop(gate);
+    for handle in handles {
+        assert!(handle.await.unwrap());
+    }
+    for batch in hybrid.batches.lock().unwrap().iter() {
+        assert!(batch.len() <= 8, "{} texts", batch.len());
+        assert!(batch.len() == 1 || batch.iter().map(String::len).sum::<usize>() <= 1_000);
+    }
+}

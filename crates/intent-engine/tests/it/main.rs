@@ -1,0 +1,8 @@
+//! The engine with scripted models and paused time: every branch of the router, failures included, without a sleep.
+
+#![expect(clippy::unwrap_used, reason = "a failed step of a test should stop it")]
+
+mod batching;
+mod overload;
+mod routing;
+mod scripted;
