@@ -1,0 +1,71 @@
+# `make help` lists the targets. Two are enough to begin with: `make serve` and `make test`.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BINARY := target/release/intent-classifier
+MODEL_DIR ?= models
+ENCODER_DIR ?= $(MODEL_DIR)/encoder
+# A Hugging Face directory to import the encoder from, instead of the pinned package.
+ENCODER_SOURCE ?= target/encoder-source
+PORT ?= 8001
+export MODEL_DIR ENCODER_DIR PORT
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: serve
+serve: $(MODEL_DIR)/CURRENT ## Install what is missing, build, train the default pack, serve on port 8001
+	$(BINARY) serve
+
+.PHONY: build
+build: system ## Build the release binary
+	cargo build --release --locked
+
+.PHONY: system
+system:
+	@scripts/install-system-packages build
+
+$(ENCODER_SOURCE)/model.safetensors:
+	@scripts/install-system-packages fetch
+	scripts/fetch-encoder $(ENCODER_SOURCE)
+
+# The source is asked for inside the recipe, so that an imported encoder needs no download ever again.
+$(ENCODER_DIR)/encoder.json: | build
+	@$(MAKE) --no-print-directory $(ENCODER_SOURCE)/model.safetensors
+	$(BINARY) models import $(ENCODER_SOURCE) --out $(ENCODER_DIR)
+
+$(MODEL_DIR)/CURRENT: build $(ENCODER_DIR)/encoder.json
+	@test -s $@ || $(BINARY) train --out $(MODEL_DIR)
+
+.PHONY: test
+test: test-unit test-real ## Run all tests, after installing what they need
+
+.PHONY: test-unit
+test-unit: system ## Run the tests that need no download
+	@scripts/run-tests
+
+.PHONY: test-real
+test-real: $(MODEL_DIR)/CURRENT ## Run the tests against the real encoder and the default pack
+	@scripts/run-tests --real
+
+.PHONY: check
+check: system ## Format, lints, documentation, licences: what CI demands of every commit
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
+	@command -v cargo-deny > /dev/null || cargo install --locked --quiet cargo-deny@0.20.2
+	cargo deny --offline check bans licenses sources
+
+.PHONY: audit
+audit: ## Look the dependencies up in the RustSec advisory database (needs the network)
+	@command -v cargo-deny > /dev/null || cargo install --locked --quiet cargo-deny@0.20.2
+	cargo deny check advisories
+
+.PHONY: bench
+bench: $(MODEL_DIR)/CURRENT ## Measure encoder, server and memory in one run
+	@scripts/bench
+
+.PHONY: clean-models
+clean-models: ## Forget the encoder and all trained versions
+	rm -rf $(MODEL_DIR) target/encoder-source
