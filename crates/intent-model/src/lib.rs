@@ -7,13 +7,18 @@
 //! This crate does no network I/O, reads no clock and no environment, knows no async runtime, and records no metrics.
 //! Files are read when a model is loaded and never afterwards.
 
+mod binary;
 pub mod calibration;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod document;
 pub mod error;
 pub mod label;
+pub mod linear;
 pub mod model;
+pub mod ngram;
+pub mod text;
+mod weights;
 
 pub use calibration::{Calibration, OutOfScopeGate, Prediction};
 pub use document::{Document, Embedding};

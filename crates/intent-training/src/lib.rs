@@ -1,1 +1,15 @@
-//! placeholder
+//! Examples to a model directory, with calibration and evaluation.
+//!
+//! [`data`] reads labelled texts, [`dataset`] checks them.
+//!
+//! This crate knows no async runtime, no HTTP and no database, and prints nothing: what takes long reports through
+//! [`progress::Progress`].
+
+pub mod calibrate;
+pub mod data;
+pub mod dataset;
+pub mod evaluation;
+pub mod progress;
+pub mod sparse;
+pub mod svm;
+pub mod train;

@@ -1,0 +1,139 @@
+//! Fits what turns scores into confidence and decisions, on predictions for rows the model was not trained on.
+
+use intent_model::{OutOfScopeGate, calibration::softmax};
+
+/// Returns the temperature at which the logits explain the labels best (least negative log-likelihood).
+///
+/// Guo et al. 2017, "On Calibration of Modern Neural Networks". The loss has one minimum in the logarithm of the
+/// temperature, found by golden-section search between 0.001 and 1,000; no rows give 1.
+pub fn fit_temperature(logits: &[Vec<f32>], labels: &[u32]) -> f32 {
+    if logits.is_empty() {
+        return 1.0;
+    }
+    let loss = |log_temperature: f32| negative_log_likelihood(logits, labels, log_temperature.exp());
+    let (mut low, mut high) = (-3.0_f32 * std::f32::consts::LN_10, 3.0 * std::f32::consts::LN_10);
+    const GOLDEN: f32 = 0.618_034;
+    let (mut left, mut right) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
+    let (mut loss_left, mut loss_right) = (loss(left), loss(right));
+    while high - low > 1e-4 {
+        if loss_left < loss_right {
+            (high, right, loss_right) = (right, left, loss_left);
+            left = high - GOLDEN * (high - low);
+            loss_left = loss(left);
+        } else {
+            (low, left, loss_left) = (left, right, loss_right);
+            right = low + GOLDEN * (high - low);
+            loss_right = loss(right);
+        }
+    }
+    f32::midpoint(low, high).exp()
+}
+
+/// Returns the mean negative log-likelihood of the labels, in nats.
+pub fn negative_log_likelihood(logits: &[Vec<f32>], labels: &[u32], temperature: f32) -> f64 {
+    let one = |(logits, &label): (&Vec<f32>, &u32)| {
+        let confidence = softmax(logits, temperature)[label as usize];
+        -f64::from(confidence.max(f32::MIN_POSITIVE)).ln()
+    };
+    logits.iter().zip(labels).map(one).sum::<f64>() / logits.len() as f64
+}
+
+/// A threshold on confidence, and what it does on the rows it was solved on.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct AcceptThreshold {
+    /// Answers with at least this confidence are accepted; above 1 when no threshold keeps the target.
+    pub threshold: f32,
+    /// The share of rows accepted.
+    pub coverage: f64,
+    /// The share of accepted rows that are wrong.
+    pub error: f64,
+}
+
+/// Solves for the lowest threshold at which no more than `target_error` of the accepted answers are wrong.
+///
+/// `answers` holds confidence and correctness of each row.
+pub fn solve_accept_threshold(answers: &[(f32, bool)], target_error: f64) -> AcceptThreshold {
+    let mut sorted = answers.to_vec();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let mut best = AcceptThreshold { threshold: NEVER, coverage: 0.0, error: 0.0 };
+    let mut wrong = 0;
+    for (at, &(confidence, correct)) in sorted.iter().enumerate() {
+        wrong += usize::from(!correct);
+        let accepted = at + 1;
+        let tied = sorted.get(accepted).is_some_and(|next| next.0 == confidence);
+        let error = wrong as f64 / accepted as f64;
+        if !tied && error <= target_error {
+            best = AcceptThreshold { threshold: confidence, coverage: accepted as f64 / sorted.len() as f64, error };
+        }
+    }
+    best
+}
+
+/// A threshold that no confidence reaches.
+const NEVER: f32 = 1.01;
+
+/// Sets the out-of-scope gate so that it keeps the share `retention` of the in-scope rows.
+///
+/// `in_scope` and `foreign` hold out-of-scope scores; `foreign` may be empty. The scale, which only says how sure the
+/// answer `out_of_scope` is, is half the distance from the threshold to the median of the foreign scores, or, without
+/// any, to the median of those in scope. `None` when there are no scores.
+pub fn fit_gate(in_scope: &[f32], foreign: &[f32], retention: f64) -> Option<OutOfScopeGate> {
+    let threshold = quantile(in_scope, retention)?;
+    let typical = quantile(foreign, 0.5).filter(|&median| median > threshold).or_else(|| quantile(in_scope, 0.5))?;
+    let scale = ((typical - threshold).abs() / 2.0).max(1e-3);
+    Some(OutOfScopeGate { threshold, scale })
+}
+
+/// Returns the smallest value that at least the share `share` of the values do not exceed.
+fn quantile(values: &[f32], share: f64) -> Option<f32> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f32::total_cmp);
+    let at = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(at.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_temperature_that_made_the_labels_is_found_again() {
+        // At temperature 2, logits (2 ln 3, 0) mean 3 to 1.
+        let logits = vec![vec![2.0 * 3.0_f32.ln(), 0.0]; 4];
+        let temperature = fit_temperature(&logits, &[0, 0, 0, 1]);
+        assert!((temperature - 2.0).abs() < 0.01, "{temperature}");
+    }
+
+    #[test]
+    fn the_threshold_accepts_as_much_as_the_target_error_allows() {
+        let answers = [(0.9, true), (0.8, true), (0.7, false), (0.6, true), (0.5, true), (0.4, false)];
+        let solved = solve_accept_threshold(&answers, 0.2);
+        assert_eq!(solved, AcceptThreshold { threshold: 0.5, coverage: 5.0 / 6.0, error: 0.2 });
+        assert_eq!(solve_accept_threshold(&[(0.9, false)], 0.02).coverage, 0.0);
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_solved_threshold_accepts_keeps_the_target(
+            answers in prop::collection::vec(((0_u8..20).prop_map(|c| f32::from(c) / 20.0), any::<bool>()), 0..60),
+            target in 0.0_f64..1.0,
+        ) {
+            let solved = solve_accept_threshold(&answers, target);
+            let accepted: Vec<bool> =
+                answers.iter().filter(|answer| answer.0 >= solved.threshold).map(|answer| answer.1).collect();
+            let wrong = accepted.iter().filter(|&&correct| !correct).count();
+            prop_assert!(wrong as f64 <= target * accepted.len() as f64 + 1e-9);
+            prop_assert!((accepted.len() as f64 - solved.coverage * answers.len() as f64).abs() < 1e-6);
+        }
+
+        #[test]
+        fn a_gate_keeps_the_share_it_was_asked_to_keep(scores in prop::collection::vec(-5.0_f32..5.0, 1..100), retention in 0.5_f64..1.0) {
+            let gate = fit_gate(&scores, &[], retention).expect("there are scores");
+            let kept = scores.iter().filter(|&&score| score <= gate.threshold).count();
+            prop_assert!(kept as f64 >= retention * scores.len() as f64 - 1e-9);
+            prop_assert!(gate.scale > 0.0);
+        }
+    }
+}

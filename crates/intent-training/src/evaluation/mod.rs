@@ -1,0 +1,3 @@
+//! What is true of models on rows they have not seen.
+
+pub mod metrics;

@@ -1,0 +1,25 @@
+//! How long work reports where it is, without knowing who looks.
+
+/// Receives the progress of training and evaluation; the binary shows it as bars or log lines.
+pub trait Progress: Sync {
+    /// Begins a stage of `steps` steps; the stage before it is done.
+    fn stage(&self, name: &str, steps: u64);
+
+    /// Tells that `steps` more steps of the stage are done.
+    fn advance(&self, steps: u64);
+
+    /// Tells something worth knowing, such as the hyper-parameters chosen.
+    fn note(&self, message: &str);
+}
+
+/// Shows nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn stage(&self, _name: &str, _steps: u64) {}
+
+    fn advance(&self, _steps: u64) {}
+
+    fn note(&self, _message: &str) {}
+}
