@@ -1,0 +1,145 @@
+//! The patterns of rules: what is a good one.
+
+use regex::{Regex, RegexBuilder};
+use regex_syntax::{ParserBuilder, hir::Hir};
+
+use super::Pattern;
+use crate::fold::{fold, is_word_character};
+
+/// The most bytes a compiled expression may take: room for a few hundred Unicode classes.
+const EXPRESSION_BYTES: usize = 1024 * 1024;
+
+/// How deep groups may nest.
+const EXPRESSION_DEPTH: u32 = 50;
+
+/// Texts without a common word, letter by letter as unlike as their language allows. What matches all of one list
+/// recognises a script, not an intent.
+const UNRELATED_TEXTS: [&[&str]; 4] = [
+    &["hello", "tax form 1040", "why?", "big cats jump", "my dog ran up", "fix it", "ok", "wynn"],
+    &["你好", "税表", "为什么", "大猫跳", "天気"],
+    &["привет", "как суп", "мы тут", "эхо"],
+    &["مرحبا", "كيف", "لون", "شجرة"],
+];
+
+/// A compiled expression and its structure.
+#[derive(Debug)]
+pub(crate) struct Expression {
+    /// Matches folded texts, in time linear in their length.
+    pub(crate) regex: Regex,
+    /// The same expression as its parsed form.
+    pub(crate) hir: Hir,
+}
+
+/// Compiles a regular expression of a rule, ignoring case.
+///
+/// # Errors
+/// The parser's message, on one line, or that it grows too large.
+pub(crate) fn compile_expression(expression: &str) -> Result<Expression, String> {
+    let hir = ParserBuilder::new()
+        .case_insensitive(true)
+        .nest_limit(EXPRESSION_DEPTH)
+        .build()
+        .parse(expression)
+        .map_err(|error| last_line(&error.to_string()))?;
+    let regex = RegexBuilder::new(expression)
+        .case_insensitive(true)
+        .nest_limit(EXPRESSION_DEPTH)
+        .size_limit(EXPRESSION_BYTES)
+        .dfa_size_limit(EXPRESSION_BYTES)
+        .build()
+        .map_err(|error| match error {
+            regex::Error::CompiledTooBig(limit) => {
+                format!("it grows beyond {limit} bytes when compiled; use smaller repetitions")
+            }
+            other => last_line(&other.to_string()),
+        })?;
+    Ok(Expression { regex, hir })
+}
+
+/// The parser draws the expression with a caret over several lines; its last line says what is wrong.
+fn last_line(message: &str) -> String {
+    let line = message.lines().last().unwrap_or(message).trim();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+/// Returns the alternatives of one keyword entry, folded.
+pub(crate) fn keyword_alternatives(entry: &str) -> impl Iterator<Item = String> {
+    entry.split('|').map(fold)
+}
+
+/// Says why a phrase or a keyword entry is no good, if it is none.
+pub(super) fn words_fault(pattern: &Pattern, entry: &str) -> Option<String> {
+    let alternatives: Vec<String> = match pattern {
+        Pattern::Keywords(_) => keyword_alternatives(entry).collect(),
+        _ => vec![fold(entry)],
+    };
+    if alternatives.iter().any(String::is_empty) {
+        return Some("is empty, so that it would match every text".to_owned());
+    }
+    let occurs = |text: &&&str| alternatives.iter().any(|words| occurs_as_words(&fold(text), words));
+    let too_common = |texts: &&[&str]| texts.iter().filter(occurs).count() == texts.len();
+    UNRELATED_TEXTS.iter().any(too_common).then(|| "matches unrelated texts of every kind".to_owned())
+}
+
+/// Says why an expression that compiles is no good, if it is none.
+pub(super) fn expression_fault(expression: &Expression) -> Option<String> {
+    match expression.hir.properties().minimum_len() {
+        None => Some("can never match".to_owned()),
+        Some(0) => Some("can match without reading a character, so that it matches every text".to_owned()),
+        Some(_) => {
+            let matches_all = |texts: &&[&str]| texts.iter().all(|text| expression.regex.is_match(&fold(text)));
+            let fault = || "matches unrelated texts of every kind".to_owned();
+            UNRELATED_TEXTS.iter().any(|texts| matches_all(texts)).then(fault)
+        }
+    }
+}
+
+fn occurs_as_words(text: &str, words: &str) -> bool {
+    text.match_indices(words).any(|(start, found)| is_whole(text, start, start + found.len()))
+}
+
+/// Tells whether `text[start..end]` does not cut a word of a folded text in two.
+pub(crate) fn is_whole(text: &str, start: usize, end: usize) -> bool {
+    is_boundary(text, start) && is_boundary(text, end)
+}
+
+fn is_boundary(text: &str, offset: usize) -> bool {
+    let before = text[..offset].chars().next_back();
+    let after = text[offset..].chars().next();
+    !(before.is_some_and(is_word_character) && after.is_some_and(is_word_character))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_that_matches_everything_is_found_out() {
+        for expression in [".*", "a*", "", "^", r"\b", "(x|)", ".+", r"\w", r"\w+", "[a-z]", "(?s).", "[^0-9]", r"\S+$"]
+        {
+            let compiled = compile_expression(expression).unwrap();
+            assert!(expression_fault(&compiled).is_some(), "{expression:?} matches everything");
+        }
+        for expression in ["^hello", r"\bfix\b", "[0-9]", r"\?$", r"translate .* into \w+", "今日"] {
+            let compiled = compile_expression(expression).unwrap();
+            assert_eq!(expression_fault(&compiled), None, "{expression:?} is a good rule");
+        }
+    }
+
+    #[test]
+    fn a_broken_or_huge_expression_is_explained_in_one_line() {
+        assert_eq!(compile_expression("(a").unwrap_err(), "unclosed group");
+        assert!(compile_expression(r"(?:\w{100}){100}").unwrap_err().contains("when compiled"));
+        assert!(compile_expression(r"(a)\1").unwrap_err().contains("backreferences"));
+        assert!(!compile_expression(&"(".repeat(10_000)).unwrap_err().contains('\n'));
+    }
+
+    #[test]
+    fn a_phrase_begins_and_ends_between_words() {
+        assert!(occurs_as_words("say hi!", "hi"));
+        assert!(!occurs_as_words("this", "hi"));
+        assert!(occurs_as_words("write c++ code", "c++"));
+        assert!(occurs_as_words("请翻译这句话", "翻译"));
+        assert!(!occurs_as_words("naïveté", "naïvet"));
+    }
+}
