@@ -13,7 +13,6 @@ pub mod calibration;
 pub mod conformance;
 pub mod document;
 pub mod error;
-pub mod fold;
 pub mod label;
 pub mod linear;
 pub mod model;

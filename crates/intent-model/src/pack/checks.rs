@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     OUT_OF_SCOPE,
-    fold::{comparison_key, fold},
+    text::{comparison_key, fold},
 };
 
 /// The most intents of a pack.

@@ -11,7 +11,7 @@ use super::{
     source::SourceFile,
     table::{START, Table, Text},
 };
-use crate::fold::fold;
+use crate::text::fold;
 
 const PACK_KEYS: [&str; 5] = ["name", "version", "description", "language", "intents"];
 const INTENT_KEYS: [&str; 5] = ["name", "description", "attributes", "examples", "rules"];

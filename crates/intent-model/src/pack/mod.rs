@@ -39,7 +39,7 @@
 //! description = "Ends a talk."
 //! ```
 //!
-//! Rules look at the text as [`crate::fold::fold`] leaves it: lower case, one line, single spaces, straight quotes.
+//! Rules look at the text as [`crate::text::fold`] leaves it: lower case, one line, single spaces, straight quotes.
 
 mod checks;
 mod definition;
@@ -177,7 +177,7 @@ impl Pack {
         let mut seen = std::collections::HashSet::new();
         let mut intents: Vec<Intent> = labels.iter().map(Intent::from_name).collect();
         for (text, label) in examples {
-            let key = crate::fold::fold(text);
+            let key = crate::text::fold(text);
             if !key.is_empty() && seen.insert(key) {
                 intents[label].examples.push(text.to_owned());
             }

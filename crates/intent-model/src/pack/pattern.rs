@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder};
 use regex_syntax::{ParserBuilder, hir::Hir};
 
 use super::Pattern;
-use crate::fold::{fold, is_word_character};
+use crate::text::{fold, is_word_character};
 
 /// The most bytes a compiled expression may take: room for a few hundred Unicode classes.
 const EXPRESSION_BYTES: usize = 1024 * 1024;
@@ -89,7 +89,7 @@ pub(super) fn expression_fault(expression: &Expression) -> Option<String> {
         Some(_) => {
             let matches_all = |texts: &&[&str]| texts.iter().all(|text| expression.regex.is_match(&fold(text)));
             let fault = || "matches unrelated texts of every kind".to_owned();
-            UNRELATED_TEXTS.iter().any(|texts| matches_all(texts)).then(fault)
+            UNRELATED_TEXTS.iter().any(matches_all).then(fault)
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{Pack, Pattern};
-use crate::{Calibration, Document, Model, Rules, fold::fold};
+use crate::{Calibration, Document, Model, Rules, text::fold};
 
 /// Below so many examples, trained models are guesswork.
 const FEW_EXAMPLES: usize = 20;

@@ -2,7 +2,7 @@
 
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-use crate::fold::fold;
+use crate::text::fold;
 
 /// The most literals that stand for one expression.
 const MAX_LITERALS: usize = 64;

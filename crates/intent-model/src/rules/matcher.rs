@@ -7,8 +7,8 @@ use regex::{Regex, RegexSet, RegexSetBuilder};
 
 use super::literals::required_literals;
 use crate::{
-    fold::fold,
     pack::{Pattern, compile_expression, is_whole, keyword_alternatives},
+    text::fold,
 };
 
 /// The most bytes the set of expressions without required words may take.

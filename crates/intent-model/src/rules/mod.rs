@@ -18,7 +18,7 @@ mod matcher;
 
 use matcher::Matcher;
 
-use crate::{Document, Labels, Model, ModelError, ModelKind, Scores, fold::fold, pack::Pack};
+use crate::{Document, Labels, Model, ModelError, ModelKind, Scores, pack::Pack, text::fold};
 
 /// The rules of a pack, compiled.
 #[derive(Debug)]
