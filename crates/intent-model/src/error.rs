@@ -23,6 +23,14 @@ pub enum ModelError {
         /// What was found and what was expected.
         reason: String,
     },
+    /// A model directory has no such version.
+    #[error("there is no version `{version}`, expected {}", one_of(known))]
+    UnknownVersion {
+        /// The version asked for.
+        version: String,
+        /// The versions that are there.
+        known: Vec<String>,
+    },
     /// The inference runtime failed on a batch.
     #[error("inference failed: {0}")]
     Inference(String),
@@ -38,5 +46,12 @@ impl ModelError {
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { path, source }
+    }
+}
+
+fn one_of(names: &[String]) -> String {
+    match names {
+        [] => "none: nothing has been trained here yet".to_owned(),
+        names => format!("one of {}", names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -11,6 +11,7 @@ mod binary;
 pub mod calibration;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
+pub mod directory;
 pub mod document;
 pub mod error;
 pub mod label;
