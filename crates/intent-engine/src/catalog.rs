@@ -1,6 +1,6 @@
 //! The models that answer now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use intent_model::{Calibration, Labels, Model, ModelError, ModelKind};
 
@@ -21,6 +21,8 @@ pub struct LoadedModel {
     pub calibration: Calibration,
     /// The share of validation texts it gets right, 0 to 1; models are compared by it.
     pub accuracy: f32,
+    /// The share of validation texts on which its confidence reaches the threshold, 0 to 1.
+    pub coverage: f32,
     /// Where it computes.
     pub placement: Placement,
 }
@@ -46,6 +48,15 @@ pub enum CostClass {
 }
 
 impl CostClass {
+    /// Returns what a call takes before any was measured: a guess by order of magnitude.
+    pub fn usual_latency(self) -> Duration {
+        match self {
+            Self::Text => Duration::from_micros(50),
+            Self::Embedding => Duration::from_millis(2),
+            Self::Transformer => Duration::from_millis(6),
+        }
+    }
+
     /// Returns the class of a model.
     pub fn of(kind: ModelKind) -> Self {
         match kind {

@@ -20,21 +20,33 @@ pub struct Decision {
     pub rule: Option<String>,
     /// Whether the deciding model did not read the end of the text.
     pub truncated: bool,
+    /// Whether the answer was kept from an earlier request.
+    pub cached: bool,
     /// Whether a model that the strategy wanted could not be used.
     pub degraded: bool,
     /// The strategy that planned.
     pub strategy: StrategyName,
+    /// The group of the experiment that the subject is in.
+    pub experiment_group: StrategyName,
     /// The latency requirement that applied.
     pub latency_requirement: LatencyRequirement,
     /// Why this model, in order; for people.
     pub reasons: Vec<String>,
     /// The models that were stepped over because they failed, in order.
     pub fallbacks: Vec<Fallback>,
+    /// The models that were left out because they did not fit the budget.
+    pub skipped: Vec<ModelKind>,
     /// How long it took.
     pub timings: Timings,
 }
 
 impl Decision {
+    /// Tells whether the same request would get the same answer on a good day: nothing failed and nothing was left out
+    /// for lack of time.
+    pub fn is_representative(&self) -> bool {
+        !self.degraded && self.skipped.is_empty()
+    }
+
     /// Returns the answer: the best intent and its confidence.
     pub fn best(&self) -> &RankedIntent {
         &self.ranking[0]

@@ -1,7 +1,10 @@
 //! The engine itself.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,8 +14,10 @@ use intent_model::ModelKind;
 use tokio::time::Instant;
 
 use crate::{
-    Admission, Catalog, ClassifyRequest, Decision, EngineError, RoutingConfig,
+    Admission, CacheOptions, Catalog, ClassifyRequest, Decision, EngineError, Experiment, FlagSnapshot, RoutingConfig,
+    cache::{CacheKey, DecisionCache, normalise},
     circuit::{Circuit, CircuitOptions, CircuitState},
+    course::Course,
     latency::LatencyEstimate,
     router::Router,
     workers::{WorkerOptions, Workers},
@@ -27,8 +32,14 @@ pub struct EngineOptions {
     pub max_texts_in_flight: usize,
     /// When a failing model is left alone.
     pub circuit: CircuitOptions,
+    /// The cache of decisions.
+    pub cache: CacheOptions,
     /// The router's settings at start.
     pub routing: RoutingConfig,
+    /// The flags at start.
+    pub flags: FlagSnapshot,
+    /// The experiment at start.
+    pub experiment: Experiment,
 }
 
 /// Classifies texts. Shared by all requests; models and settings can be replaced while it runs.
@@ -36,6 +47,11 @@ pub struct EngineOptions {
 pub struct Engine {
     catalog: ArcSwap<Catalog>,
     routing: ArcSwap<RoutingConfig>,
+    flags: ArcSwap<FlagSnapshot>,
+    experiment: ArcSwap<Experiment>,
+    cache: DecisionCache,
+    /// Grows with every change of the router's settings, so that older answers cannot be found in the cache.
+    routing_revision: AtomicU64,
     workers: Workers,
     admission: Arc<Admission>,
     health: ModelHealth,
@@ -60,6 +76,10 @@ impl Engine {
         Self {
             catalog: ArcSwap::from_pointee(catalog),
             routing: ArcSwap::from_pointee(options.routing),
+            flags: ArcSwap::from_pointee(options.flags),
+            experiment: ArcSwap::from_pointee(options.experiment),
+            cache: DecisionCache::new(options.cache),
+            routing_revision: AtomicU64::new(0),
             workers: Workers::start(options.workers),
             admission: Admission::new(options.max_texts_in_flight),
             health: ModelHealth::new(options.circuit),
@@ -73,7 +93,7 @@ impl Engine {
     /// the request names a model that is not loaded; [`EngineError::NoModel`] when every model failed.
     pub async fn classify(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
         let _permit = self.admission.admit(1)?;
-        self.route(request).await
+        self.answer(request).await
     }
 
     /// Classifies several texts; the decisions are in the order of the requests.
@@ -82,14 +102,32 @@ impl Engine {
     /// As [`Engine::classify`]; the texts are admitted all together or not at all, and the first error fails them all.
     pub async fn classify_batch(&self, requests: Vec<ClassifyRequest>) -> Result<Vec<Decision>, EngineError> {
         let _permit = self.admission.admit(requests.len())?;
-        join_all(requests.into_iter().map(|request| self.route(request))).await.into_iter().collect()
+        join_all(requests.into_iter().map(|request| self.answer(request))).await.into_iter().collect()
     }
 
-    async fn route(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
-        let catalog = self.catalog.load_full();
-        let routing = self.routing.load_full();
-        let router = Router { catalog: &catalog, routing: &routing, workers: &self.workers, health: &self.health };
-        router.classify(request).await
+    async fn answer(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
+        let began = Instant::now();
+        let (catalog, routing) = (self.catalog.load_full(), self.routing.load_full());
+        let course = Course::set(&request, &self.flags.load(), &self.experiment.load(), &routing);
+        let (workers, health) = (&self.workers, &self.health);
+        let router = Router { catalog: &catalog, routing: &routing, course: &course, workers, health };
+        let mut decision = if course.use_cache {
+            let key = CacheKey {
+                text: normalise(&request.text),
+                model_version: Arc::clone(catalog.version()),
+                routing_revision: self.routing_revision.load(Ordering::Acquire),
+                strategy: course.strategy,
+                excluded: course.excluded.clone(),
+                top_k: request.top_k,
+            };
+            self.cache.get_or_compute(key, router.classify(&request)).await?
+        } else {
+            router.classify(&request).await?
+        };
+        decision.timings.total = began.elapsed();
+        decision.experiment_group = course.experiment_group;
+        decision.latency_requirement = request.latency_requirement;
+        Ok(decision)
     }
 
     /// Returns the models that answer now.
@@ -111,6 +149,32 @@ impl Engine {
     /// Replaces the router's settings.
     pub fn replace_routing(&self, routing: RoutingConfig) {
         self.routing.store(Arc::new(routing));
+        self.routing_revision.fetch_add(1, Ordering::Release);
+    }
+
+    /// Returns the flags.
+    pub fn flags(&self) -> Arc<FlagSnapshot> {
+        self.flags.load_full()
+    }
+
+    /// Replaces all flags at once.
+    pub fn replace_flags(&self, flags: FlagSnapshot) {
+        self.flags.store(Arc::new(flags));
+    }
+
+    /// Returns the experiment.
+    pub fn experiment(&self) -> Arc<Experiment> {
+        self.experiment.load_full()
+    }
+
+    /// Replaces the experiment.
+    pub fn replace_experiment(&self, experiment: Experiment) {
+        self.experiment.store(Arc::new(experiment));
+    }
+
+    /// Returns the cache.
+    pub fn cache(&self) -> &DecisionCache {
+        &self.cache
     }
 
     /// Returns how many texts are in flight.
@@ -183,13 +247,12 @@ impl OneModelHealth {
         *self.last_call.lock().expect("no code panics while it holds this lock") = Some(Instant::now());
     }
 
+    pub(crate) fn p50(&self) -> Option<Duration> {
+        self.all_latency.quantile(0.50)
+    }
+
     fn status(&self, kind: ModelKind) -> ModelStatus {
-        ModelStatus {
-            kind,
-            circuit: self.circuit.state(),
-            p50: self.all_latency.quantile(0.50),
-            p95: self.all_latency.quantile(0.95),
-        }
+        ModelStatus { kind, circuit: self.circuit.state(), p50: self.p50(), p95: self.all_latency.quantile(0.95) }
     }
 
     fn forget(&self) {

@@ -8,11 +8,14 @@
 //! travels back inside the decision.
 
 pub mod admission;
+pub mod cache;
 pub mod catalog;
 pub mod circuit;
+mod course;
 pub mod decision;
 pub mod engine;
 pub mod error;
+pub mod experiment;
 pub mod flags;
 pub mod latency;
 pub mod request;
@@ -22,10 +25,12 @@ pub mod strategy;
 pub mod workers;
 
 pub use admission::Admission;
+pub use cache::CacheOptions;
 pub use catalog::{Catalog, LoadedModel, Placement};
 pub use decision::{Decision, Fallback, FallbackReason, RankedIntent, Timings};
 pub use engine::{Engine, EngineOptions, ModelStatus};
 pub use error::EngineError;
+pub use experiment::Experiment;
 pub use flags::{Flag, FlagSnapshot};
 pub use request::{ClassifyRequest, LatencyRequirement};
 pub use routing::RoutingConfig;

@@ -10,6 +10,8 @@ use crate::StrategyName;
 /// A text to classify, and how.
 #[derive(Clone, Debug)]
 pub struct ClassifyRequest {
+    /// Names the request; stands in for the user where nobody is named.
+    pub request_id: String,
     /// The text as the user sent it.
     pub text: String,
     /// Who asks; keeps flags and experiments the same for one user.
@@ -30,9 +32,15 @@ impl ClassifyRequest {
     /// How many intents an answer lists unless the request says otherwise.
     pub const DEFAULT_TOP_K: usize = 3;
 
+    /// Returns whom flags and experiments go by: the user, or the request itself.
+    pub fn subject(&self) -> &str {
+        self.user_id.as_deref().unwrap_or(&self.request_id)
+    }
+
     /// Makes a request with the defaults of the service.
     pub fn new(text: impl Into<String>) -> Self {
         Self {
+            request_id: String::new(),
             text: text.into(),
             user_id: None,
             latency_requirement: LatencyRequirement::default(),

@@ -7,8 +7,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Catalog, ClassifyRequest, Decision, EngineError, Fallback, FallbackReason, LoadedModel, Placement, RankedIntent,
-    RoutingConfig, StrategyName, Timings,
+    RoutingConfig, Timings,
     catalog::CostClass,
+    course::Course,
     engine::ModelHealth,
     strategy::{Candidate, Step},
     workers::{ComputeError, Workers, score_batch},
@@ -18,6 +19,7 @@ use crate::{
 pub(crate) struct Router<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) routing: &'a RoutingConfig,
+    pub(crate) course: &'a Course,
     pub(crate) workers: &'a Workers,
     pub(crate) health: &'a ModelHealth,
 }
@@ -40,6 +42,7 @@ struct Journey {
     failures: Vec<(ModelKind, FallbackReason)>,
     /// Who stood in for the first of `failures`; the others still wait for somebody.
     fallbacks: Vec<Fallback>,
+    skipped: Vec<ModelKind>,
     reasons: Vec<String>,
     timings: Timings,
 }
@@ -47,34 +50,64 @@ struct Journey {
 impl Router<'_> {
     /// Asks the models that the strategy plans until one is sure enough; when none is, the most accurate that answered
     /// decides; when none answered, the fallback chain does.
-    pub(crate) async fn classify(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
-        let strategy = request.strategy.unwrap_or(self.routing.strategy);
+    pub(crate) async fn classify(&self, request: &ClassifyRequest) -> Result<Decision, EngineError> {
         let budget = match (request.model, request.latency_budget) {
             (_, Some(budget)) => budget,
             (Some(_), None) => FORCED_MODEL_BUDGET,
             (None, None) => self.routing.latency_target(request.latency_requirement),
         };
-        let mut journey = Journey::new(&request, budget);
+        let mut journey = Journey::new(request, budget);
         let decided = match request.model {
             Some(kind) => self.ask_only(kind, &mut journey).await?,
-            None => self.follow(&strategy.strategy().plan(&self.candidates()), &mut journey).await,
+            None => self.follow(&self.plan(), &mut journey).await,
         };
         let decided = match decided {
             Some(opinion) => opinion,
             None => self.settle(request.model.is_none(), &mut journey).await?,
         };
-        Ok(self.decision(decided, journey, &request, strategy))
+        Ok(self.decision(decided, journey, request))
     }
 
+    fn plan(&self) -> Vec<Step> {
+        let mut steps = self.course.strategy.strategy().plan(&self.candidates());
+        if let Some(first) = self.course.first {
+            steps.retain(|step| step.kind != first);
+            steps.insert(0, Step { kind: first, accept_from: 0.0 });
+        }
+        steps
+    }
+
+    /// Returns the models that the subject may get, cheapest first.
     fn candidates(&self) -> Vec<Candidate> {
-        self.catalog
-            .iter()
+        let mut candidates: Vec<Candidate> = self
+            .allowed_models()
             .map(|(kind, loaded)| Candidate {
                 kind,
                 threshold: self.routing.threshold(kind, loaded),
                 accuracy: self.routing.accuracy(kind, loaded),
+                coverage: loaded.coverage,
+                latency: self.health.of(kind).p50().unwrap_or(CostClass::of(kind).usual_latency()),
             })
-            .collect()
+            .collect();
+        // A flag that asks for a model that is not there shows as a fallback, so that somebody notices.
+        if self.allows(ModelKind::Distilbert) && self.catalog.get(ModelKind::Distilbert).is_none() {
+            candidates.push(Candidate {
+                kind: ModelKind::Distilbert,
+                threshold: 0.0,
+                accuracy: 1.0,
+                coverage: 1.0,
+                latency: CostClass::Transformer.usual_latency(),
+            });
+        }
+        candidates
+    }
+
+    fn allows(&self, kind: ModelKind) -> bool {
+        !self.course.excluded.contains(&kind)
+    }
+
+    fn allowed_models(&self) -> impl Iterator<Item = (ModelKind, &LoadedModel)> {
+        self.catalog.iter().filter(|(kind, _)| self.allows(*kind))
     }
 
     async fn ask_only(&self, kind: ModelKind, journey: &mut Journey) -> Result<Option<Opinion>, EngineError> {
@@ -96,6 +129,7 @@ impl Router<'_> {
             if let Some(p95) = self.does_not_fit(step.kind, loaded, journey) {
                 let left = journey.left();
                 journey.reasons.push(format!("{} p95 {} ms > {} ms left", step.kind, millis(p95), millis(left)));
+                journey.skipped.push(step.kind);
                 continue;
             }
             let Some(opinion) = self.ask(step.kind, loaded, journey).await else { continue };
@@ -136,7 +170,7 @@ impl Router<'_> {
     /// Returns the models that were not tried, the most accurate first, rules last.
     fn fallback_chain(&self, journey: &Journey) -> Vec<ModelKind> {
         let untried =
-            self.catalog.iter().filter(|(kind, _)| !journey.failures.iter().any(|(failed, _)| failed == kind));
+            self.allowed_models().filter(|(kind, _)| !journey.failures.iter().any(|(failed, _)| failed == kind));
         let mut chain: Vec<(ModelKind, f32)> =
             untried.map(|(kind, loaded)| (kind, self.routing.accuracy(kind, loaded))).collect();
         chain.sort_by(|(a, a_accuracy), (b, b_accuracy)| {
@@ -204,13 +238,7 @@ impl Router<'_> {
         })
     }
 
-    fn decision(
-        &self,
-        opinion: Opinion,
-        mut journey: Journey,
-        request: &ClassifyRequest,
-        strategy: StrategyName,
-    ) -> Decision {
+    fn decision(&self, opinion: Opinion, mut journey: Journey, request: &ClassifyRequest) -> Decision {
         journey.stand_in(opinion.kind);
         journey.timings.total = journey.began.elapsed();
         Decision {
@@ -219,11 +247,14 @@ impl Router<'_> {
             model_version: Arc::clone(self.catalog.version()),
             rule: opinion.scores.rule,
             truncated: opinion.scores.truncated,
+            cached: false,
             degraded: !journey.fallbacks.is_empty(),
-            strategy,
+            strategy: self.course.strategy,
+            experiment_group: self.course.experiment_group,
             latency_requirement: request.latency_requirement,
             reasons: journey.reasons,
             fallbacks: journey.fallbacks,
+            skipped: journey.skipped,
             timings: journey.timings,
         }
     }
@@ -254,6 +285,7 @@ impl Journey {
             opinions: Vec::new(),
             failures: Vec::new(),
             fallbacks: Vec::new(),
+            skipped: Vec::new(),
             reasons: Vec::new(),
             timings: Timings::default(),
         }

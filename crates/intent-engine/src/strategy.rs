@@ -3,9 +3,11 @@
 mod aggressive_rules;
 mod balanced;
 mod control;
+mod cost_aware;
+mod fallback_chain;
 mod quality_first;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, time::Duration};
 
 use intent_model::ModelKind;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,10 @@ pub struct Candidate {
     pub threshold: f32,
     /// The share of texts it gets right, 0 to 1.
     pub accuracy: f32,
+    /// The share of texts on which its confidence reaches the threshold, 0 to 1.
+    pub coverage: f32,
+    /// What a call usually takes.
+    pub latency: Duration,
 }
 
 /// One model to ask.
@@ -52,11 +58,22 @@ pub enum StrategyName {
     Balanced,
     /// The most accurate model that works.
     QualityFirst,
+    /// The cascade with the highest expected accuracy per millisecond.
+    CostAware,
+    /// Plain classification: the most accurate model that works, rules last.
+    FallbackChain,
 }
 
 impl StrategyName {
     /// All strategies.
-    pub const ALL: [Self; 4] = [Self::Control, Self::AggressiveRules, Self::Balanced, Self::QualityFirst];
+    pub const ALL: [Self; 6] = [
+        Self::Control,
+        Self::AggressiveRules,
+        Self::Balanced,
+        Self::QualityFirst,
+        Self::CostAware,
+        Self::FallbackChain,
+    ];
 
     /// Returns the name used in requests and metrics.
     pub fn as_str(self) -> &'static str {
@@ -65,6 +82,8 @@ impl StrategyName {
             Self::AggressiveRules => "aggressive_rules",
             Self::Balanced => "balanced",
             Self::QualityFirst => "quality_first",
+            Self::CostAware => "cost_aware",
+            Self::FallbackChain => "fallback_chain",
         }
     }
 
@@ -75,6 +94,8 @@ impl StrategyName {
             Self::AggressiveRules => &aggressive_rules::AggressiveRules,
             Self::Balanced => &balanced::Balanced,
             Self::QualityFirst => &quality_first::QualityFirst,
+            Self::CostAware => &cost_aware::CostAware,
+            Self::FallbackChain => &fallback_chain::FallbackChain,
         }
     }
 }
@@ -119,10 +140,18 @@ mod tests {
     use super::*;
 
     fn all_models() -> Vec<Candidate> {
-        [0.60, 0.91, 0.75, 0.95, 0.94]
+        let measured =
+            [(0.60, 0.25, 3), (0.91, 0.60, 40), (0.75, 0.40, 1_900), (0.95, 0.80, 2_000), (0.94, 0.9, 6_000)];
+        measured
             .into_iter()
             .zip(ModelKind::ALL)
-            .map(|(accuracy, kind)| Candidate { kind, threshold: 0.85, accuracy })
+            .map(|((accuracy, coverage, micros), kind)| Candidate {
+                kind,
+                threshold: 0.85,
+                accuracy,
+                coverage,
+                latency: Duration::from_micros(micros),
+            })
             .collect()
     }
 
@@ -152,6 +181,15 @@ mod tests {
     fn quality_first_goes_from_accurate_to_less_accurate_and_takes_any_answer() {
         assert_eq!(order(StrategyName::QualityFirst), ["hybrid", "distilbert", "linear", "zero_shot", "rules"]);
         assert!(StrategyName::QualityFirst.strategy().plan(&all_models()).iter().all(|step| step.accept_from == 0.0));
+    }
+
+    #[test]
+    fn the_fallback_chain_ends_with_rules_however_good_they_look() {
+        let mut candidates = all_models();
+        candidates[0].accuracy = 0.99;
+        let plan = StrategyName::FallbackChain.strategy().plan(&candidates);
+        let order: Vec<&str> = plan.iter().map(|step| step.kind.as_str()).collect();
+        assert_eq!(order, ["hybrid", "distilbert", "linear", "zero_shot", "rules"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub const BUCKETS: u32 = 100_000;
 /// independent between keys.
 pub fn bucket(key: &str, subject: &str) -> u32 {
     let hash = hash(format!("{key}:{subject}").as_bytes());
-    (u64::from(hash) * u64::from(BUCKETS) >> 32) as u32
+    ((u64::from(hash) * u64::from(BUCKETS)) >> 32) as u32
 }
 
 fn hash(bytes: &[u8]) -> u32 {
@@ -36,6 +36,6 @@ mod tests {
 
     #[test]
     fn the_highest_hash_is_in_the_last_bucket() {
-        assert_eq!(u64::from(u32::MAX) * u64::from(BUCKETS) >> 32, u64::from(BUCKETS) - 1);
+        assert_eq!((u64::from(u32::MAX) * u64::from(BUCKETS)) >> 32, u64::from(BUCKETS) - 1);
     }
 }

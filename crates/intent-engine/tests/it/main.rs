@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed step of a test should stop it")]
 
 mod batching;
+mod cache;
+mod flags;
 mod overload;
 mod routing;
 mod scripted;

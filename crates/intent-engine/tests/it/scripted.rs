@@ -9,7 +9,10 @@ use std::{
 };
 
 use intent_engine::{
-    Catalog, Engine, EngineOptions, LoadedModel, Placement, RoutingConfig, circuit::CircuitOptions,
+    CacheOptions, Catalog, Engine, EngineOptions, Experiment, Flag, FlagSnapshot, LoadedModel, Placement,
+    RoutingConfig,
+    circuit::CircuitOptions,
+    flags::{FlagChange, Overrides},
     workers::WorkerOptions,
 };
 use intent_model::{Calibration, Document, Labels, Model, ModelError, ModelKind, OutOfScopeGate, Scores};
@@ -135,8 +138,16 @@ pub(crate) fn loaded(model: &Arc<Scripted>, accuracy: f32) -> LoadedModel {
             accept_threshold: 0.8,
         },
         accuracy,
+        coverage: 0.5,
         placement: if is_inline { Placement::Inline } else { Placement::Workers },
     }
+}
+
+/// Sets some flags and leaves the others at their defaults.
+pub(crate) fn flags(set: &[(Flag, bool)]) -> FlagSnapshot {
+    let change = |enabled| FlagChange { enabled: Some(enabled), ..FlagChange::default() };
+    let api: Overrides = set.iter().map(|(flag, enabled)| (*flag, change(*enabled))).collect();
+    FlagSnapshot::resolve(1, &Overrides::new(), &Overrides::new(), &api)
 }
 
 /// Starts an engine with these models.
@@ -147,13 +158,17 @@ pub(crate) fn engine(models: impl IntoIterator<Item = LoadedModel>) -> Engine {
 /// Starts an engine with one thread that takes so many texts at once.
 pub(crate) fn engine_with(models: impl IntoIterator<Item = LoadedModel>, max_texts_in_flight: usize) -> Engine {
     let catalog = Catalog::new("v1", &labels(), models).expect("the labels agree");
+    let has_distilbert = catalog.get(ModelKind::Distilbert).is_some();
     Engine::new(
         catalog,
         EngineOptions {
             workers: WorkerOptions { threads: 1, max_batch_texts: 8, max_batch_bytes: 1_000 },
             max_texts_in_flight,
             circuit: CircuitOptions::default(),
+            cache: CacheOptions::default(),
             routing: RoutingConfig::default(),
+            flags: flags(&[(Flag::Caching, false), (Flag::DistilbertModel, has_distilbert), (Flag::AbTesting, false)]),
+            experiment: Experiment::default(),
         },
     )
 }

@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use intent_engine::{Catalog, ClassifyRequest, Engine, Flag, RoutingConfig};
+use intent_model::ModelKind::{Hybrid, Linear, Rules};
+
+use crate::scripted::{Act, Scripted, engine, flags, labels, loaded};
+
+fn caching(model: &Arc<Scripted>) -> Engine {
+    let engine = engine([loaded(model, 0.9)]);
+    engine.replace_flags(flags(&[(Flag::Caching, true), (Flag::AbTesting, false)]));
+    engine
+}
+
+async fn is_cached(engine: &Engine, text: &str) -> bool {
+    engine.classify(ClassifyRequest::new(text)).await.expect("the model answers").cached
+}
+
+#[tokio::test]
+async fn a_text_that_was_asked_before_is_answered_without_a_model() {
+    let linear = Scripted::new(Linear, [Act::Answer(0.9)]);
+    let engine = caching(&linear);
+    assert!(!is_cached(&engine, "hello").await);
+    assert!(is_cached(&engine, "  hello\n").await, "blanks around a text do not matter");
+    assert!(!is_cached(&engine, "Hello").await, "letters do");
+    assert_eq!(linear.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_cached_answer_reports_its_own_time_and_nobody_elses() {
+    let engine = caching(&Scripted::new(Linear, [Act::Answer(0.9)]));
+    is_cached(&engine, "hello").await;
+    let again = engine.classify(ClassifyRequest::new("hello")).await.unwrap();
+    assert!(again.cached && again.timings.models.is_empty());
+    assert_eq!(again.best().intent.as_ref(), "greeting");
+}
+
+#[tokio::test]
+async fn new_models_and_new_settings_make_old_answers_unreachable() {
+    let linear = Scripted::new(Linear, [Act::Answer(0.9)]);
+    let engine = caching(&linear);
+    is_cached(&engine, "hello").await;
+    engine.replace_routing(RoutingConfig::default());
+    assert!(!is_cached(&engine, "hello").await);
+    engine.replace_catalog(Catalog::new("v2", &labels(), [loaded(&linear, 0.9)]).unwrap());
+    assert!(!is_cached(&engine, "hello").await);
+    assert!(is_cached(&engine, "hello").await);
+}
+
+#[tokio::test]
+async fn an_answer_that_came_about_under_failure_is_not_kept() {
+    let hybrid = Scripted::new(Hybrid, [Act::Fail, Act::Answer(0.9)]);
+    let rules = Scripted::new(Rules, [Act::Answer(0.5)]);
+    let engine = engine([loaded(&rules, 0.6), loaded(&hybrid, 0.95)]);
+    engine.replace_flags(flags(&[(Flag::AbTesting, false)]));
+    let first = engine.classify(ClassifyRequest::new("hello")).await.unwrap();
+    assert!(first.degraded);
+    let second = engine.classify(ClassifyRequest::new("hello")).await.unwrap();
+    assert_eq!((second.model, second.cached), (Hybrid, false));
+}
+
+#[tokio::test]
+async fn concurrent_misses_of_one_text_compute_once() {
+    let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+    let engine = Arc::new(caching(&hybrid));
+    let ask = || {
+        let engine = Arc::clone(&engine);
+        tokio::spawn(async move { is_cached(&engine, "hello").await })
+    };
+    let first = ask();
+    while gate.entered.try_recv().is_err() {
+        tokio::task::yield_now().await;
+    }
+    let second = ask();
+    while engine.in_flight() != 2 {
+        tokio::task::yield_now().await;
+    }
+    drop(gate);
+    assert!(!first.await.unwrap());
+    assert!(second.await.unwrap());
+    assert_eq!(hybrid.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_corrected_text_is_forgotten_and_its_neighbours_are_kept() {
+    let engine = caching(&Scripted::new(Linear, [Act::Answer(0.9)]));
+    is_cached(&engine, "hello").await;
+    is_cached(&engine, "goodbye").await;
+    engine.cache().forget_text(" hello ");
+    assert!(!is_cached(&engine, "hello").await);
+    assert!(is_cached(&engine, "goodbye").await);
+}
+
+#[tokio::test]
+async fn a_request_for_one_model_is_never_answered_from_the_cache() {
+    let linear = Scripted::new(Linear, [Act::Answer(0.9)]);
+    let engine = caching(&linear);
+    for _ in 0..2 {
+        let request = ClassifyRequest { model: Some(Linear), ..ClassifyRequest::new("hello") };
+        assert!(!engine.classify(request).await.unwrap().cached);
+    }
+    assert_eq!(linear.calls(), 2);
+}
