@@ -13,20 +13,28 @@ pub mod calibration;
 pub mod conformance;
 pub mod directory;
 pub mod document;
+pub mod encoder;
 pub mod error;
+pub mod import;
 pub mod label;
 pub mod linear;
 pub mod model;
 pub mod ngram;
 pub mod pack;
 pub mod rules;
+pub mod sequence_classifier;
 pub mod text;
+#[cfg(any(test, feature = "test-support"))]
+pub mod tiny;
+pub mod transformer;
 mod weights;
 
 pub use calibration::{Calibration, OutOfScopeGate, Prediction};
 pub use document::{Document, Embedding};
+pub use encoder::SentenceEncoder;
 pub use error::ModelError;
 pub use label::{Labels, OUT_OF_SCOPE};
 pub use model::{Model, ModelKind, Scores};
 pub use pack::Pack;
 pub use rules::Rules;
+pub use sequence_classifier::SequenceClassifier;

@@ -1,0 +1,195 @@
+//! The ONNX graph of a BERT or DistilBERT model, in the form that rten runs fastest.
+
+use crate::{
+    ModelError,
+    import::{
+        config::{Activation, Config},
+        graph::{
+            Attribute::{Float, Int},
+            Graph, Value,
+        },
+        parameters::{HeadActivation, Layer, Linear, Norm, Parameters},
+        quantization::Matrix,
+    },
+    transformer::Precision,
+};
+
+/// Element types in the numbering of ONNX.
+const FLOAT: i64 = 1;
+const UINT8: i64 = 2;
+const INT32: i64 = 6;
+
+/// Steps between zero and the largest magnitude of a row of activations.
+const LEVELS: f32 = 127.0;
+/// The 8-bit number that stands for 0.
+const ZERO: u8 = 128;
+
+/// Encodes the model as an `.onnx` file with the inputs `input_ids` and `attention_mask` and the output
+/// `last_hidden_state` `[batch, sequence, hidden]` or `logits` `[batch, labels]`.
+///
+/// # Errors
+/// As [`Graph::encode`].
+pub(super) fn encode(config: &Config, parameters: &Parameters, precision: Precision) -> Result<Vec<u8>, ModelError> {
+    let mut writer = Writer { config, precision, graph: Graph::default() };
+    writer.model(parameters);
+    writer.graph.encode()
+}
+
+struct Writer<'a> {
+    config: &'a Config,
+    precision: Precision,
+    graph: Graph,
+}
+
+impl Writer<'_> {
+    fn model(&mut self, parameters: &Parameters) {
+        let input_ids = self.graph.token_input("input_ids");
+        let attention_mask = self.graph.token_input("attention_mask");
+        let mask = self.graph.op("Cast", [&attention_mask], &[("to", Int(INT32))]);
+        let mut hidden = self.embeddings(parameters, &input_ids);
+        for layer in &parameters.layers {
+            hidden = self.layer(layer, &hidden, &mask);
+        }
+        let Some(head) = &parameters.head else {
+            return self.graph.output("last_hidden_state", &hidden, &["batch", "sequence", "hidden"]);
+        };
+        let first = self.graph.ints(&[0]);
+        let first = {
+            let one = self.graph.ints(&[1]);
+            let axis = self.graph.ints(&[1]);
+            let sliced = self.graph.op("Slice", [&hidden, &first, &one, &axis], &[]);
+            self.graph.op("Squeeze", [&sliced, &axis], &[])
+        };
+        let dense = self.float_linear(&head.dense, &first);
+        let activated = match head.activation {
+            HeadActivation::Tanh => self.graph.op("Tanh", [&dense], &[]),
+            HeadActivation::Relu => self.graph.op("Relu", [&dense], &[]),
+        };
+        let logits = self.float_linear(&head.classifier, &activated);
+        self.graph.output("logits", &logits, &["batch", "labels"]);
+    }
+
+    fn embeddings(&mut self, parameters: &Parameters, input_ids: &Value) -> Value {
+        let Config { hidden, vocabulary, positions, .. } = *self.config;
+        let tokens = self.graph.floats(&[vocabulary, hidden], &parameters.token_embeddings);
+        let tokens = self.graph.op("Gather", [&tokens, input_ids], &[]);
+        // Every token of a single text has type 0, so its embedding belongs to the position as much as to the type.
+        let mut table = parameters.position_embeddings.clone();
+        if let Some(row) = &parameters.token_type_embedding {
+            table.chunks_exact_mut(hidden).for_each(|at| at.iter_mut().zip(row).for_each(|(a, b)| *a += b));
+        }
+        let table = self.graph.floats(&[positions, hidden], &table);
+        let length = self.graph.op("Shape", [input_ids], &[("start", Int(1)), ("end", Int(2))]);
+        let (start, axis) = (self.graph.ints(&[0]), self.graph.ints(&[0]));
+        let places = self.graph.op("Slice", [&table, &start, &length, &axis], &[]);
+        self.skip_norm(&parameters.embedding_norm, &tokens, &places, &Value::absent())
+    }
+
+    fn layer(&mut self, layer: &Layer, input: &Value, mask: &Value) -> Value {
+        let context = self.attention(layer, input, mask);
+        let (projected, bias) = self.linear(&layer.attention_output, &context);
+        let attended = self.skip_norm(&layer.attention_norm, &projected, input, &bias);
+        let raised = self.feed_forward_up(&layer.up, &attended);
+        let (lowered, bias) = self.linear(&layer.down, &raised);
+        self.skip_norm(&layer.output_norm, &lowered, &attended, &bias)
+    }
+
+    /// Self-attention over one matrix product for queries, keys and values together.
+    fn attention(&mut self, layer: &Layer, input: &Value, mask: &Value) -> Value {
+        let joined = interleave(self.config, [&layer.query, &layer.key, &layer.value]);
+        let (product, bias) = self.linear(&joined, input);
+        let product = self.graph.op("Add", [&product, &bias], &[]);
+        let shape = self.graph.ints(&[0, 0, self.config.heads as i64, 3, self.config.head_size() as i64]);
+        let packed = self.graph.op("Reshape", [&product, &shape], &[]);
+        let absent = Value::absent();
+        self.graph.contrib(
+            "MultiHeadAttention",
+            [&packed, &absent, &absent, &absent, mask],
+            &[("num_heads", Int(self.config.heads as i64)), ("mask_filter_value", Float(f32::MIN))],
+        )
+    }
+
+    fn feed_forward_up(&mut self, linear: &Linear, input: &Value) -> Value {
+        let (product, bias) = self.linear(linear, input);
+        if self.config.activation == Activation::Gelu && self.precision == Precision::Int8 {
+            return self.graph.contrib("BiasGelu", [&product, &bias], &[]);
+        }
+        let sum = self.graph.op("Add", [&product, &bias], &[]);
+        match self.config.activation {
+            Activation::Gelu => self.graph.contrib("Gelu", [&sum], &[]),
+            Activation::GeluTanh => self.graph.contrib("FastGelu", [&sum], &[]),
+            Activation::Relu => self.graph.op("Relu", [&sum], &[]),
+        }
+    }
+
+    /// Multiplies by the weights; the bias is handed back to be added where that is cheapest.
+    fn linear(&mut self, linear: &Linear, input: &Value) -> (Value, Value) {
+        let matrix = Matrix::transposed(linear);
+        let bias = self.graph.floats(&[linear.outputs], &linear.bias);
+        let product = match self.precision {
+            Precision::Fp32 => {
+                let weight = self.graph.floats(&[matrix.inputs, matrix.outputs], &matrix.values);
+                self.graph.op("MatMul", [input, &weight], &[])
+            }
+            Precision::Int8 => self.int8_product(&matrix, input),
+        };
+        (product, bias)
+    }
+
+    fn int8_product(&mut self, matrix: &Matrix, input: &Value) -> Value {
+        let quantized = matrix.quantize();
+        let weight = self.graph.int8s(&[matrix.inputs, matrix.outputs], &quantized.values);
+        let weight_zero = self.graph.int8s(&[], &[0]);
+        // One scale per token: a text's result then depends on nothing but the text. A row of zeros divides by zero,
+        // but what comes out of it is multiplied by zero again.
+        let axes = self.graph.ints(&[-1]);
+        let magnitude = self.graph.op("Abs", [input], &[]);
+        let most = self.graph.op("ReduceMax", [&magnitude, &axes], &[]);
+        // Adding and casting quantises like `QuantizeLinear`, but rten does it several times faster.
+        let levels = self.graph.floats(&[], &[LEVELS]);
+        let step = self.graph.op("Div", [&levels, &most], &[]);
+        let steps = self.graph.op("Mul", [input, &step], &[]);
+        let middle = self.graph.floats(&[], &[f32::from(ZERO) + 0.5]);
+        let steps = self.graph.op("Add", [&steps, &middle], &[]);
+        let steps = self.graph.op("Cast", [&steps], &[("to", Int(UINT8))]);
+        let zero = self.graph.uint8(ZERO);
+        let product = self.graph.op("MatMulInteger", [&steps, &weight, &zero, &weight_zero], &[]);
+        let product = self.graph.op("Cast", [&product], &[("to", Int(FLOAT))]);
+        let column_scales: Vec<f32> = quantized.scales.iter().map(|scale| scale / LEVELS).collect();
+        let column_scales = self.graph.floats(&[matrix.outputs], &column_scales);
+        let product = self.graph.op("Mul", [&product, &column_scales], &[]);
+        self.graph.op("Mul", [&product, &most], &[])
+    }
+
+    fn float_linear(&mut self, linear: &Linear, input: &Value) -> Value {
+        let matrix = Matrix::transposed(linear);
+        let weight = self.graph.floats(&[matrix.inputs, matrix.outputs], &matrix.values);
+        let bias = self.graph.floats(&[linear.outputs], &linear.bias);
+        let product = self.graph.op("MatMul", [input, &weight], &[]);
+        self.graph.op("Add", [&product, &bias], &[])
+    }
+
+    /// `norm(input + skip + bias)`.
+    fn skip_norm(&mut self, norm: &Norm, input: &Value, skip: &Value, bias: &Value) -> Value {
+        let gamma = self.graph.floats(&[norm.gamma.len()], &norm.gamma);
+        let beta = self.graph.floats(&[norm.beta.len()], &norm.beta);
+        let epsilon = [("epsilon", Float(self.config.layer_norm_epsilon))];
+        self.graph.contrib("SkipLayerNormalization", [input, skip, &gamma, &beta, bias], &epsilon)
+    }
+}
+
+/// Joins queries, keys and values into one layer whose outputs are ordered head by head: the query, key and value of
+/// the first head, then of the second, as the packed form of `MultiHeadAttention` wants them.
+fn interleave(config: &Config, parts: [&Linear; 3]) -> Linear {
+    let (inputs, head_size) = (config.hidden, config.head_size());
+    let mut weight = Vec::with_capacity(3 * inputs * inputs);
+    let mut bias = Vec::with_capacity(3 * inputs);
+    for head in 0..config.heads {
+        let outputs = head * head_size..(head + 1) * head_size;
+        for part in parts {
+            weight.extend_from_slice(&part.weight[outputs.start * inputs..outputs.end * inputs]);
+            bias.extend_from_slice(&part.bias[outputs.clone()]);
+        }
+    }
+    Linear { weight, bias, inputs, outputs: 3 * inputs }
+}
