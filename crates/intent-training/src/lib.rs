@@ -1,6 +1,6 @@
 //! Examples to a model directory, with calibration and evaluation.
 //!
-//! [`data`] reads labelled texts, [`dataset`] checks them.
+//! [`data`] reads labelled texts, [`dataset`] checks them. [`fine_tune`] trains a transformer on them.
 //!
 //! This crate knows no async runtime, no HTTP and no database, and prints nothing: what takes long reports through
 //! [`progress::Progress`].
@@ -9,6 +9,7 @@ pub mod calibrate;
 pub mod data;
 pub mod dataset;
 pub mod evaluation;
+pub mod fine_tune;
 pub mod progress;
 pub mod sparse;
 pub mod svm;
