@@ -10,6 +10,9 @@ pub trait Progress: Sync {
 
     /// Tells something worth knowing, such as the hyper-parameters chosen.
     fn note(&self, message: &str);
+
+    /// Tells how the stage is going, such as its current loss; the next status replaces it.
+    fn status(&self, _message: &str) {}
 }
 
 /// Shows nothing.

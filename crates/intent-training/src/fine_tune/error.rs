@@ -36,6 +36,9 @@ pub enum FineTuneError {
         /// What would do.
         expected: &'static str,
     },
+    /// The threads to compute on could not be started.
+    #[error("cannot start threads to train on")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
     /// The loss is no longer a number.
     #[error("training diverged in step {step}: the loss is {loss}; try a smaller learning rate than {learning_rate}")]
     Diverged {

@@ -1,19 +1,12 @@
 //! Labelled texts as the network sees them.
 
+use crate::dataset::Labelled;
+
 use super::{
     FineTuneError, Options,
     network::{Batch, mix},
     pretrained::Pretrained,
 };
-
-/// A text and the position of its intent among the labels.
-#[derive(Clone, Copy, Debug)]
-pub struct LabelledText<'a> {
-    /// The text.
-    pub text: &'a str,
-    /// Position of its intent among the labels.
-    pub label: usize,
-}
 
 /// One text as rows of the word table.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,11 +29,11 @@ impl Examples {
     /// Turns texts into tokens.
     pub(crate) fn encode(
         pretrained: &Pretrained,
-        train: &[LabelledText<'_>],
-        validation: &[LabelledText<'_>],
+        train: &[&Labelled],
+        validation: &[&Labelled],
         options: &Options,
     ) -> Result<Self, FineTuneError> {
-        let texts: Vec<&str> = train.iter().chain(validation).map(|row| row.text).collect();
+        let texts: Vec<&str> = train.iter().chain(validation).map(|row| row.text.as_str()).collect();
         let mut tokens = pretrained.encode(&texts, options.max_tokens)?;
         let mut vocabulary: Vec<u32> = tokens.iter().flatten().copied().collect();
         vocabulary.sort_unstable();
@@ -52,7 +45,7 @@ impl Examples {
         let mut examples = tokens
             .into_iter()
             .zip(train.iter().chain(validation))
-            .map(|(tokens, row)| Example { tokens, label: row.label });
+            .map(|(tokens, row)| Example { tokens, label: row.label as usize });
         Ok(Self { train: examples.by_ref().take(train.len()).collect(), validation: examples.collect(), vocabulary })
     }
 }

@@ -56,8 +56,7 @@ impl Layout {
     /// Lays out a network whose word table has `words` rows: those of the tokens that the data uses.
     pub(crate) fn new(architecture: &Architecture, words: usize) -> Self {
         let &Architecture { positions, dim, hidden_dim, layers, labels, .. } = architecture;
-        let mut builder = Builder::default();
-        builder.depth = layers + 1;
+        let mut builder = Builder { tensors: Vec::new(), depth: layers + 1, end: 0 };
         let words = builder.embedding(WORD_EMBEDDINGS, words, dim);
         let positions = builder.embedding("distilbert.embeddings.position_embeddings.weight", positions, dim);
         let embedding_norm = builder.norm("distilbert.embeddings.LayerNorm", dim);
@@ -91,7 +90,6 @@ impl Layout {
     }
 }
 
-#[derive(Default)]
 struct Builder {
     tensors: Vec<Tensor>,
     depth: usize,

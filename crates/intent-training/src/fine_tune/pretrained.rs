@@ -22,7 +22,7 @@ pub(crate) struct Pretrained {
     pub(crate) architecture: Architecture,
     pub(crate) tokenizer: Tokenizer,
     /// The labels of the head, when there is a head that fits.
-    labels: Vec<String>,
+    pub(crate) labels: Vec<String>,
     tensors: HashMap<String, Vec<f32>>,
 }
 
@@ -44,13 +44,13 @@ impl Pretrained {
 
         let weights_path = directory.join("model.safetensors");
         let bytes = fs::read(&weights_path).map_err(FineTuneError::io(&weights_path))?;
-        let tensors = read_tensors(&bytes, &architecture)
-            .map_err(|reason| FineTuneError::invalid(&weights_path, reason))?;
+        let tensors =
+            read_tensors(&bytes, &architecture).map_err(|reason| FineTuneError::invalid(&weights_path, reason))?;
 
         let tokenizer_path = directory.join("tokenizer.json");
         let json = fs::read(&tokenizer_path).map_err(FineTuneError::io(&tokenizer_path))?;
-        let tokenizer = Tokenizer::from_bytes(json)
-            .map_err(|error| FineTuneError::invalid(&tokenizer_path, error.to_string()))?;
+        let tokenizer =
+            Tokenizer::from_bytes(json).map_err(|error| FineTuneError::invalid(&tokenizer_path, error.to_string()))?;
         let tokens = tokenizer.get_vocab_size(true);
         if tokens > architecture.vocabulary {
             let reason = format!("it has {tokens} tokens, but `config.json` says {}", architecture.vocabulary);
@@ -61,13 +61,14 @@ impl Pretrained {
 
     /// Returns the tokens of each text, the special ones included, at most `max_tokens`.
     pub(crate) fn encode(&self, texts: &[&str], max_tokens: usize) -> Result<Vec<Vec<u32>>, FineTuneError> {
-        let invalid = |error: tokenizers::Error| {
-            FineTuneError::invalid(self.directory.join("tokenizer.json"), error.to_string())
-        };
+        let invalid =
+            |error: tokenizers::Error| FineTuneError::invalid(self.directory.join("tokenizer.json"), error.to_string());
         let mut tokenizer = self.tokenizer.clone();
         let max_length = max_tokens.min(self.architecture.positions);
         tokenizer.with_padding(None);
-        tokenizer.with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() })).map_err(invalid)?;
+        tokenizer
+            .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
+            .map_err(invalid)?;
         let encodings = tokenizer.encode_batch(texts.to_vec(), true).map_err(invalid)?;
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
@@ -75,6 +76,23 @@ impl Pretrained {
     /// Returns the word table of the file, one row per token of the vocabulary.
     pub(crate) fn words(&self) -> &[f32] {
         &self.tensors[WORD_EMBEDDINGS]
+    }
+
+    /// Tells whether there are weights of DistilBERT's head.
+    pub(crate) fn has_head(&self) -> bool {
+        ["pre_classifier.weight", "classifier.weight"].iter().all(|name| self.tensors.contains_key(*name))
+    }
+
+    /// Returns the token that fills up batches elsewhere.
+    pub(crate) fn pad_token(&self) -> u32 {
+        self.tokenizer.token_to_id("[PAD]").unwrap_or(0)
+    }
+
+    /// Tells whether the tokenizer knows no capital letters.
+    pub(crate) fn lower_cases(&self) -> bool {
+        self.tokenizer
+            .encode("A", false)
+            .is_ok_and(|upper| self.tokenizer.encode("a", false).is_ok_and(|lower| upper.get_ids() == lower.get_ids()))
     }
 
     /// Fills a flat vector: with the weights of the file, the word rows of `tokens` alone, and a head that is drawn
@@ -148,7 +166,7 @@ fn read_architecture(config: &Value) -> Result<Architecture, String> {
         layers: size("num_hidden_layers", "n_layers")?,
         labels: 0,
     };
-    if architecture.dim % architecture.heads != 0 {
+    if !architecture.dim.is_multiple_of(architecture.heads) {
         return Err(format!("{} attention heads do not divide the width {}", architecture.heads, architecture.dim));
     }
     Ok(architecture)

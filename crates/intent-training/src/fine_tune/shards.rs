@@ -37,23 +37,14 @@ pub(crate) struct Shards {
     shards: Vec<Shard>,
     /// Pools of one thread: a product that ran in a larger one would spread over it.
     lanes: Vec<ThreadPool>,
-    /// For work that is split anew in each step, such as the update.
-    pub(crate) pool: ThreadPool,
 }
 
 impl Shards {
     /// Prepares `shards` shards on at most `threads` threads.
     pub(crate) fn new(shards: usize, threads: usize) -> Result<Self, FineTuneError> {
-        let pool = |threads: usize| {
-            ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| {
-                FineTuneError::Io { path: "thread pool".into(), source: std::io::Error::other(error) }
-            })
-        };
-        let threads = threads.clamp(1, shards);
         Ok(Self {
             shards: (0..shards).map(|_| Shard::default()).collect(),
-            lanes: (0..threads).map(|_| pool(1)).collect::<Result<_, _>>()?,
-            pool: pool(threads)?,
+            lanes: (0..threads.clamp(1, shards)).map(|_| thread_pool(1)).collect::<Result<_, _>>()?,
         })
     }
 
@@ -127,6 +118,11 @@ impl Shards {
             }
         });
     }
+}
+
+/// Starts threads of our own.
+pub(crate) fn thread_pool(threads: usize) -> Result<ThreadPool, FineTuneError> {
+    ThreadPoolBuilder::new().num_threads(threads).build().map_err(FineTuneError::Threads)
 }
 
 impl Shard {

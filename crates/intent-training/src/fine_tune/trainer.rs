@@ -5,13 +5,15 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::progress::Progress;
+
 use super::{
-    FineTuneError, Options, Progress,
+    FineTuneError, Options,
     checkpoint::State,
     examples::{Example, Examples, class_weights, shuffled},
     network::{DropoutRates, Network, loss::log_softmax, mix},
     optimizer::Optimizer,
-    shards::{Objective, Shards},
+    shards::{Objective, Shards, thread_pool},
 };
 
 /// Steps between two checkpoints within an epoch; there is one at the end of each epoch besides.
@@ -53,6 +55,8 @@ pub(crate) struct Trainer<'a> {
     objective: Objective,
     optimizer: Optimizer,
     shards: Shards,
+    /// Where the update runs.
+    pool: rayon::ThreadPool,
     steps_per_epoch: usize,
     run: String,
     state: State,
@@ -92,6 +96,7 @@ impl<'a> Trainer<'a> {
             },
             optimizer: Optimizer::new(&network.layout, options, steps_per_epoch * options.epochs),
             shards: Shards::new(options.shards, threads)?,
+            pool: thread_pool(threads.max(1))?,
             steps_per_epoch,
             run: identify_run(options, examples, &parameters),
             state: State::new(parameters),
@@ -140,10 +145,10 @@ impl<'a> Trainer<'a> {
     fn is_done(&self) -> bool {
         let done = &self.state.progress;
         let best_epoch = best(&done.epochs).map_or(0, |report| report.epoch);
-        done.step >= self.steps_per_epoch * self.options.epochs || done.epochs.len() >= best_epoch + self.options.patience
+        done.step >= self.steps_per_epoch * self.options.epochs
+            || done.epochs.len() >= best_epoch + self.options.patience
     }
 
-    /// Does one step and returns nothing: the loss goes to the observer.
     fn step(&mut self, progress: &dyn Progress) -> Result<(), FineTuneError> {
         let step = self.state.progress.step;
         let (epoch, first) = (step / self.steps_per_epoch, step % self.steps_per_epoch * self.options.batch_size);
@@ -151,16 +156,14 @@ impl<'a> Trainer<'a> {
         let batch: Vec<&Example> =
             order[first..].iter().take(self.options.batch_size).map(|&index| &self.examples.train[index]).collect();
         let seed = mix(!self.options.seed, step as u64);
-        let Self { shards, state, optimizer, .. } = self;
-        let (loss, mut gradients) =
-            shards.gradient(self.network, &state.parameters, &self.objective, &batch, seed);
+        let Self { shards, state, optimizer, pool, .. } = self;
+        let (loss, mut gradients) = shards.gradient(self.network, &state.parameters, &self.objective, &batch, seed);
         if !loss.is_finite() {
             let learning_rate = self.options.learning_rate;
             return Err(FineTuneError::Diverged { step: step + 1, loss, learning_rate });
         }
         let State { parameters, moments, .. } = state;
-        // The pool is borrowed apart from the gradients that live in the shards.
-        optimizer.step(step, parameters, moments, &mut gradients);
+        pool.install(|| optimizer.step(step, parameters, moments, &mut gradients));
         state.progress.step += 1;
         state.progress.loss_sum += loss;
         progress.advance(1);

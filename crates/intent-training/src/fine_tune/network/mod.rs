@@ -11,15 +11,11 @@ mod linear;
 pub(crate) mod loss;
 mod product;
 
+use self::{attention::Attention, layer_norm::NormState, product::Multiplier};
 pub(crate) use self::{
     dropout::{Dropout, mix},
     layer_norm::LayerNorm,
     linear::Linear,
-};
-use self::{
-    attention::Attention,
-    layer_norm::NormState,
-    product::Multiplier,
 };
 use super::{
     Architecture,

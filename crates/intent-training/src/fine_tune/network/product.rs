@@ -1,7 +1,7 @@
 //! Matrix products.
 
 use rten_gemm::{BiasVector, GemmExecutor, GemmInputA, GemmInputB, GemmOptions};
-use rten_tensor::{NdTensorView, prelude::*};
+use rten_tensor::NdTensorView;
 
 /// A row-major matrix that a product reads, as it is or turned on its side.
 #[derive(Clone, Copy)]

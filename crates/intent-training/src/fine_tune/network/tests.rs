@@ -44,8 +44,7 @@ fn check_gradient(masks: Masks) {
         };
         let step = 2e-3 / (tensor.range.len() as f32).sqrt();
         let slope = (at(step) - at(-step)) / (2.0 * f64::from(step));
-        let expected: f64 =
-            gradient[tensor.range.clone()].iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
+        let expected: f64 = gradient[tensor.range.clone()].iter().zip(&direction).map(|(g, d)| f64::from(g * d)).sum();
         let tolerance = 2e-3 + 0.02 * slope.abs().max(expected.abs());
         assert!((slope - expected).abs() < tolerance, "{}: slope {slope}, gradient {expected}", tensor.name);
     }

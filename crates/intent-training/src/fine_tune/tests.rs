@@ -1,0 +1,199 @@
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use intent_model::Labels;
+use tempfile::TempDir;
+
+use super::{tiny_base::write_bert, *};
+use crate::progress::Quiet;
+
+/// Texts of two intents, twenty each.
+fn dataset() -> Dataset {
+    let music = ["play some music", "music", "play loud", "some loud music", "plays"];
+    let weather = ["will it rain today", "rain", "will it rain", "rains today", "it will"];
+    let rows = |texts: [&'static str; 5], label: u32| {
+        (0..20).map(move |index| Labelled { text: format!("{} {}", texts[index % 5], texts[index / 5]), label })
+    };
+    Dataset {
+        labels: Labels::new(["music", "weather"]),
+        training: rows(music, 0).chain(rows(weather, 1)).collect(),
+        validation: vec![
+            Labelled { text: "play it loud".to_owned(), label: 0 },
+            Labelled { text: "rain today".to_owned(), label: 1 },
+        ],
+        out_of_scope: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn options() -> Options {
+    Options { epochs: 30, batch_size: 7, learning_rate: 1e-2, patience: 30, label_smoothing: 0.0, ..Options::default() }
+}
+
+struct Run {
+    folder: TempDir,
+}
+
+impl Run {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join("base")).expect("writable");
+        write_bert(&folder.path().join("base"), 0.25);
+        Self { folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn tune(&self, out: &str, options: &Options, threads: usize) -> FineTuned {
+        let (base, out) = (self.path("base"), self.path(out));
+        let place = Place { base: &base, out: &out, checkpoint: None, resume: false, threads };
+        fine_tune(&dataset(), &place, options, &Quiet).expect("trains")
+    }
+
+    fn weights(&self, out: &str) -> Vec<u8> {
+        fs::read(self.path(out).join("model.safetensors")).expect("written")
+    }
+}
+
+#[test]
+fn a_tiny_network_learns_and_the_written_directory_answers_as_the_trained_one() {
+    let run = Run::new();
+    let tuned = run.tune("out", &options(), 2);
+    let first = tuned.epochs.first().expect("epochs ran").train_loss;
+    let last = tuned.epochs.last().expect("epochs ran").train_loss;
+    assert!(last < 0.6 * first, "the loss fell from {first} to {last}");
+    assert_eq!(tuned.epochs[tuned.best_epoch - 1].validation_accuracy, Some(1.0));
+
+    let texts: Vec<&str> = tuned.validation.iter().map(|row| row.text.as_str()).collect();
+    let again = reference_logits(&tuned.directory, &texts, 64).expect("readable");
+    for (a, b) in again.iter().flatten().zip(tuned.validation_logits.iter().flatten()) {
+        assert!((a - b).abs() < 1e-5, "{a} and {b}");
+    }
+}
+
+#[test]
+fn the_result_depends_on_the_seed_and_not_on_the_threads() {
+    let run = Run::new();
+    for options in [options(), Options { consistency: 1.0, epochs: 2, shards: 3, ..options() }] {
+        run.tune("one", &options, 1);
+        run.tune("two", &options, 2);
+        run.tune("other", &Options { seed: 1, ..options.clone() }, 2);
+        assert_eq!(run.weights("one"), run.weights("two"));
+        assert_ne!(run.weights("one"), run.weights("other"));
+    }
+}
+
+/// Copies the checkpoint away in the middle of a run, as if the run had been broken off there.
+struct CopyAt<'a> {
+    step: u64,
+    done: AtomicU64,
+    checkpoint: &'a Path,
+}
+
+impl Progress for CopyAt<'_> {
+    fn stage(&self, _name: &str, _steps: u64) {}
+
+    fn advance(&self, steps: u64) {
+        if self.done.fetch_add(steps, Ordering::Relaxed) + steps == self.step {
+            fs::copy(self.checkpoint, self.checkpoint.with_extension("copy")).expect("there is a checkpoint");
+        }
+    }
+
+    fn note(&self, _message: &str) {}
+}
+
+#[test]
+fn a_resumed_run_ends_as_the_unbroken_one() {
+    let run = Run::new();
+    let (base, checkpoint) = (run.path("base"), run.path("checkpoint.safetensors"));
+    let out = run.path("unbroken");
+    let place = Place { base: &base, out: &out, checkpoint: Some(&checkpoint), resume: false, threads: 1 };
+    // 40 rows in batches of 7 are 6 steps an epoch: in step 20 the last checkpoint is that of epoch 3.
+    let watcher = CopyAt { step: 20, done: AtomicU64::new(0), checkpoint: &checkpoint };
+    let unbroken = fine_tune(&dataset(), &place, &options(), &watcher).expect("trains");
+    assert!(!checkpoint.exists(), "a run that is done leaves no checkpoint");
+
+    fs::rename(checkpoint.with_extension("copy"), &checkpoint).expect("the copy was made");
+    let out = run.path("resumed");
+    let place = Place { out: &out, resume: true, ..place };
+    let other = Options { learning_rate: 1e-3, ..options() };
+    let error = fine_tune(&dataset(), &place, &other, &Quiet).expect_err("another run's checkpoint").to_string();
+    assert!(error.contains("start anew without `--resume`"), "{error}");
+
+    let resumed = fine_tune(&dataset(), &place, &options(), &Quiet).expect("trains");
+    assert!(resumed.resumed);
+    assert_eq!(resumed.epochs, unbroken.epochs);
+    assert_eq!(run.weights("resumed"), run.weights("unbroken"));
+}
+
+#[test]
+fn token_types_become_part_of_the_positions() {
+    let run = Run::new();
+    let plain = run.path("plain");
+    fs::create_dir(&plain).expect("writable");
+    write_bert(&plain, 0.0);
+    let read = |directory: &Path| {
+        let pretrained = Pretrained::read(directory).expect("readable");
+        let architecture = Architecture { labels: 2, ..pretrained.architecture };
+        let layout = parameters::Layout::new(&architecture, 1);
+        let parameters = pretrained.parameters(&layout, &[5], &["a", "b"], 0).expect("complete");
+        parameters[layout.positions].to_vec()
+    };
+    for (with, without) in read(&run.path("base")).iter().zip(read(&plain)) {
+        assert!((with - without - 0.25).abs() < 1e-6, "{with} and {without}");
+    }
+}
+
+#[test]
+fn a_tenth_of_the_training_rows_is_held_out_when_there_is_no_validation() {
+    let dataset = Dataset { validation: Vec::new(), ..dataset() };
+    let (train, validation) = split(&dataset, 1);
+    assert_eq!(train.len() + validation.len(), 40);
+    assert!((2..=6).contains(&validation.len()), "{}", validation.len());
+    assert!(validation.iter().any(|row| row.label == 0) && validation.iter().any(|row| row.label == 1));
+    assert!(validation.iter().all(|row| !train.iter().any(|other| other.text == row.text)));
+}
+
+#[test]
+fn training_that_no_longer_helps_ends_early() {
+    let run = Run::new();
+    let tuned = run.tune("out", &Options { epochs: 60, patience: 2, ..options() }, 2);
+    assert!(tuned.epochs.len() < 60, "{} epochs", tuned.epochs.len());
+    assert!(tuned.epochs.len() <= tuned.best_epoch + 2);
+}
+
+#[test]
+fn a_broken_base_is_named_with_what_is_wrong() {
+    let run = Run::new();
+    let base = run.path("base");
+    let fail = || {
+        let out = run.path("out");
+        let place = Place { base: &base, out: &out, checkpoint: None, resume: false, threads: 1 };
+        fine_tune(&dataset(), &place, &options(), &Quiet).expect_err("unusable base").to_string()
+    };
+    let config = fs::read_to_string(base.join("config.json")).expect("readable");
+    for (from, to, expected) in [
+        ("\"bert\"", "\"gpt2\"", "`model_type` is `gpt2`, expected `bert` or `distilbert`"),
+        ("\"gelu\"", "\"relu\"", "the activation is `relu`"),
+        ("\"hidden_size\":8", "\"hidden_size\":9", "attention heads do not divide"),
+        ("\"hidden_size\":8", "\"hidden_size\":4", "the word embeddings have 112 values, `config.json` asks for 56"),
+        ("\"intermediate_size\":16", "\"intermediate_size\":15", "expected shape [15, 8], found 128 values"),
+        ("\"num_hidden_layers\":2", "\"num_hidden_layers\":3", "layer.2.attention.q_lin.weight`"),
+        ("\"vocab_size\":14", "\"vocab_size\":13", "has 112 values, `config.json` asks for 104"),
+    ] {
+        let changed = config.replace(from, to);
+        assert_ne!(changed, config, "the test changes something");
+        fs::write(base.join("config.json"), changed).expect("writable");
+        let message = fail();
+        assert!(message.contains(expected), "{message}");
+    }
+    fs::write(base.join("config.json"), config).expect("writable");
+    fs::remove_file(base.join("tokenizer.json")).expect("was there");
+    assert!(fail().contains("tokenizer.json"));
+    fs::write(base.join("model.safetensors"), [0_u8; 20]).expect("writable");
+    assert!(fail().contains("model.safetensors` is not usable"));
+}
