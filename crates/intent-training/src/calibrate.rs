@@ -2,6 +2,8 @@
 
 use intent_model::{OutOfScopeGate, calibration::softmax};
 
+use crate::evaluation::metrics::{argmax, quantile};
+
 /// Returns the temperature at which the logits explain the labels best (least negative log-likelihood).
 ///
 /// Guo et al. 2017, "On Calibration of Modern Neural Networks". The loss has one minimum in the logarithm of the
@@ -36,6 +38,16 @@ pub fn negative_log_likelihood(logits: &[Vec<f32>], labels: &[u32], temperature:
         -f64::from(confidence.max(f32::MIN_POSITIVE)).ln()
     };
     logits.iter().zip(labels).map(one).sum::<f64>() / logits.len() as f64
+}
+
+/// Returns the confidence of each row's likeliest label and whether it is right.
+pub fn answers(logits: &[Vec<f32>], labels: &[u32], temperature: f32) -> Vec<(f32, bool)> {
+    let one = |(logits, &label): (&Vec<f32>, &u32)| {
+        let confidences = softmax(logits, temperature);
+        let best = argmax(&confidences);
+        (confidences[best], best == label as usize)
+    };
+    logits.iter().zip(labels).map(one).collect()
 }
 
 /// A threshold on confidence, and what it does on the rows it was solved on.
@@ -82,14 +94,6 @@ pub fn fit_gate(in_scope: &[f32], foreign: &[f32], retention: f64) -> Option<Out
     let typical = quantile(foreign, 0.5).filter(|&median| median > threshold).or_else(|| quantile(in_scope, 0.5))?;
     let scale = ((typical - threshold).abs() / 2.0).max(1e-3);
     Some(OutOfScopeGate { threshold, scale })
-}
-
-/// Returns the smallest value that at least the share `share` of the values do not exceed.
-fn quantile(values: &[f32], share: f64) -> Option<f32> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f32::total_cmp);
-    let at = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(at.saturating_sub(1).min(sorted.len().saturating_sub(1))).copied()
 }
 
 #[cfg(test)]

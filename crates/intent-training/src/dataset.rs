@@ -1,6 +1,6 @@
 //! Examples checked against each other and brought into the order of the labels.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use intent_model::{Labels, OUT_OF_SCOPE, text::fold};
 use rand::{SeedableRng, seq::SliceRandom};
@@ -57,14 +57,7 @@ impl Dataset {
             let names: BTreeSet<&str> = training.iter().map(|row| row.intent.as_str()).collect();
             Labels::new(names)
         });
-        let indices: HashMap<&str, u32> = labels.iter().zip(0..).collect();
-        let mut errors = Vec::new();
-        for row in training.iter().chain(&validation).filter(|row| !indices.contains_key(row.intent.as_str())) {
-            let known = labels.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
-            let known = if known.len() <= 20 { format!(": {}", known.join(", ")) } else { String::new() };
-            let message = format!("intent `{}` is not one of the {} intents{known}", row.intent, labels.len());
-            errors.push(DataProblem { origin: Some(row.origin.clone()), message });
-        }
+        let mut errors = unknown_intents(training.iter().chain(&validation), &labels);
         let present: BTreeSet<&str> = training.iter().map(|row| row.intent.as_str()).collect();
         if errors.is_empty() && present.len() < 2 {
             let found = present.first().map_or("none".to_owned(), |intent| format!("only `{intent}`"));
@@ -76,11 +69,22 @@ impl Dataset {
         }
 
         let warnings = warnings(&training, &validation, &labels);
-        let labelled = |rows: Vec<Example>| -> Vec<Labelled> {
-            rows.into_iter().map(|row| Labelled { label: indices[row.intent.as_str()], text: row.text }).collect()
-        };
-        let (training, validation) = (labelled(training), labelled(validation));
+        let (training, validation) = (labelled(training, &labels), labelled(validation, &labels));
         Ok(Self { labels, training, validation, out_of_scope, warnings })
+    }
+
+    /// Splits rows into labelled texts and out-of-scope texts.
+    ///
+    /// # Errors
+    /// With every row that names an intent that `labels` lacks.
+    pub fn resolve(rows: Vec<Example>, labels: &Labels) -> Result<(Vec<Labelled>, Vec<String>), DataErrors> {
+        let (foreign, rows): (Vec<Example>, Vec<Example>) =
+            rows.into_iter().partition(|row| is_out_of_scope(&row.intent));
+        let errors = unknown_intents(rows.iter(), labels);
+        if !errors.is_empty() {
+            return Err(DataErrors(errors));
+        }
+        Ok((labelled(rows, labels), foreign.into_iter().map(|row| row.text).collect()))
     }
 
     /// Returns the texts that are learnt from.
@@ -97,6 +101,24 @@ impl Dataset {
 /// Tells whether an intent's name means that no intent fits.
 pub fn is_out_of_scope(intent: &str) -> bool {
     intent == OUT_OF_SCOPE || intent == OUT_OF_SCOPE_ALIAS
+}
+
+fn unknown_intents<'a>(rows: impl Iterator<Item = &'a Example>, labels: &Labels) -> Vec<DataProblem> {
+    let known: HashSet<&str> = labels.iter().collect();
+    let all = labels.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let all = if labels.len() <= 20 { format!(": {all}") } else { String::new() };
+    rows.filter(|row| !known.contains(row.intent.as_str()))
+        .map(|row| DataProblem {
+            origin: Some(row.origin.clone()),
+            message: format!("intent `{}` is not one of the {} intents{all}", row.intent, labels.len()),
+        })
+        .collect()
+}
+
+/// Replaces names, all known, by indices.
+fn labelled(rows: Vec<Example>, labels: &Labels) -> Vec<Labelled> {
+    let indices: HashMap<&str, u32> = labels.iter().zip(0..).collect();
+    rows.into_iter().map(|row| Labelled { label: indices[row.intent.as_str()], text: row.text }).collect()
 }
 
 fn warnings(training: &[Example], validation: &[Example], labels: &Labels) -> Vec<DataProblem> {

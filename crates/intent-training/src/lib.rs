@@ -11,6 +11,7 @@ pub mod dataset;
 pub mod evaluation;
 pub mod fine_tune;
 pub mod progress;
+pub mod report;
 pub mod sparse;
 pub mod svm;
 pub mod train;

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calibrate::{self, AcceptThreshold},
     dataset::{Dataset, deal_folds},
-    evaluation::metrics,
+    evaluation::{
+        classification::{self, ConfusionMatrix},
+        metrics,
+    },
     progress::Progress,
     sparse::FeatureRows,
     svm::{self, SvmOptions},
@@ -104,7 +107,7 @@ fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progre
                 let temperature = calibrate::fit_temperature(&candidates[at].logits, &targets);
                 calibrate::negative_log_likelihood(&candidates[at].logits, &targets, temperature)
             };
-            let accuracy = |at: usize| metrics::top_k_accuracy(&candidates[at].logits, &targets, 1);
+            let accuracy = |at: usize| metrics::accuracy(&candidates[at].logits, &targets);
             accuracy(a).total_cmp(&accuracy(b)).then(loss(b).total_cmp(&loss(a)))
         })
         .expect("there are candidates");
@@ -166,7 +169,7 @@ fn summarise<M>(
     let foreignness = |logits: &Vec<f32>| -logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let in_scope: Vec<f32> = predicted.logits.iter().map(foreignness).collect();
     let foreign: Vec<f32> = foreign.iter().map(foreignness).collect();
-    let answers = metrics::answers(&predicted.logits, targets, temperature);
+    let answers = calibrate::answers(&predicted.logits, targets, temperature);
     let accept = calibrate::solve_accept_threshold(&answers, options.target_error);
     let calibration = Calibration {
         temperature,
@@ -175,12 +178,18 @@ fn summarise<M>(
     };
     let metrics = FittedMetrics {
         rows: targets.len(),
-        accuracy: metrics::top_k_accuracy(&predicted.logits, targets, 1),
-        macro_f1: metrics::macro_f1(&predicted.logits, targets),
+        accuracy: metrics::accuracy(&predicted.logits, targets),
+        macro_f1: macro_f1(&predicted.logits, targets),
         ece: metrics::expected_calibration_error(&answers),
         auroc: metrics::auroc(&in_scope, &foreign),
         accept,
         hyper_parameters,
     };
     Fitted { model, calibration, metrics }
+}
+
+fn macro_f1(logits: &[Vec<f32>], targets: &[u32]) -> f64 {
+    let labels = Labels::new((0..logits.first().map_or(0, Vec::len)).map(|label| label.to_string()));
+    let pairs = logits.iter().zip(targets).map(|(row, &label)| (label as usize, metrics::argmax(row)));
+    classification::macro_f1(&ConfusionMatrix::count(&labels, pairs).per_intent())
 }
