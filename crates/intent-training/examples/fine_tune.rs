@@ -89,8 +89,8 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn report(name: &str, logits: &[Vec<f32>], labels: &[u32], temperature: f32) {
-    let accuracy = metrics::top_k_accuracy(logits, labels, 1);
-    let ece = metrics::expected_calibration_error(&metrics::answers(logits, labels, temperature));
+    let accuracy = metrics::accuracy(logits, labels);
+    let ece = metrics::expected_calibration_error(&calibrate::answers(logits, labels, temperature));
     println!("{name}: accuracy {:.2} %, ECE {ece:.4}, {} rows", 100.0 * accuracy, labels.len());
 }
 
