@@ -121,7 +121,7 @@ impl Router<'_> {
 
     /// Takes the steps in order; returns the first opinion that is accepted.
     async fn follow(&self, steps: &[Step], journey: &mut Journey) -> Option<Opinion> {
-        for step in steps {
+        for (index, step) in steps.iter().enumerate() {
             let Some(loaded) = self.catalog.get(step.kind) else {
                 journey.failures.push((step.kind, FallbackReason::NotLoaded));
                 continue;
@@ -134,9 +134,12 @@ impl Router<'_> {
             }
             let Some(opinion) = self.ask(step.kind, loaded, journey).await else { continue };
             let confidence = opinion.prediction.confidence();
-            // A cheap model that finds a text foreign leaves that verdict to a better one.
             if opinion.prediction.out_of_scope.is_some() {
                 journey.reasons.push(format!("{} finds the text out of scope", step.kind));
+                // A cheap model that finds a text foreign leaves that verdict to a better one.
+                if !self.has_better(&steps[index + 1..], opinion.accuracy) {
+                    return Some(opinion);
+                }
             } else if confidence >= step.accept_from {
                 journey.reasons.push(format!("{} confidence {confidence:.2} >= {:.2}", step.kind, step.accept_from));
                 return Some(opinion);
@@ -146,6 +149,11 @@ impl Router<'_> {
             journey.opinions.push(opinion);
         }
         None
+    }
+
+    fn has_better(&self, steps: &[Step], accuracy: f32) -> bool {
+        let loaded = steps.iter().filter_map(|step| Some((step.kind, self.catalog.get(step.kind)?)));
+        loaded.into_iter().any(|(kind, loaded)| self.routing.accuracy(kind, loaded) > accuracy)
     }
 
     /// Decides when no step was accepted: by the most accurate model that answered, else by the fallback chain.

@@ -5,6 +5,7 @@
 mod batching;
 mod cache;
 mod flags;
+mod invariants;
 mod overload;
 mod routing;
 mod scripted;

@@ -63,6 +63,17 @@ async fn a_cheap_model_that_finds_a_text_foreign_is_overruled_by_a_better_one() 
 }
 
 #[tokio::test]
+async fn the_best_model_has_the_last_word_on_what_is_out_of_scope() {
+    let linear = Scripted::new(Linear, [Act::Answer(0.99)]);
+    let hybrid = Scripted::new(Hybrid, [Act::Foreign]);
+    let engine = engine([loaded(&linear, 0.9), loaded(&hybrid, 0.95)]);
+    let request = ClassifyRequest { strategy: Some(StrategyName::QualityFirst), ..ClassifyRequest::new("hello there") };
+    let decision = engine.classify(request).await.unwrap();
+    assert_eq!(decision.best().intent.as_ref(), "out_of_scope");
+    assert_eq!(linear.calls(), 0, "nobody else is asked");
+}
+
+#[tokio::test]
 async fn a_failing_model_is_stepped_over_by_name() {
     let linear = Scripted::new(Linear, [Act::Answer(0.5)]);
     let hybrid = Scripted::new(Hybrid, [Act::Fail]);
