@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use super::{
     Intent, LabelledText, Pack, Pattern, Place, Rule,
-    pattern::{compile_expression, expression_fault, words_fault},
+    pattern::{Script, compile_expression, expression_fault, words_fault},
     problem::{ProblemCode, Problems},
     source::SourceFile,
     table::{START, Table, Text},
@@ -71,12 +71,14 @@ pub(super) fn read(source: &SourceFile, problems: &mut Problems) -> Option<Draft
     let pack = Table::new(source, &document, "the pack");
     pack.refuse_unknown_keys(&PACK_KEYS, problems);
     let tables = pack.tables("intents", "the intent", problems);
-    let intents = tables.into_iter().map(|table| read_intent(table, problems)).collect();
+    let language = pack.optional_string("language", problems).map(|text| text.text);
+    let script = language.as_deref().map(Script::of_language);
+    let intents = tables.into_iter().map(|table| read_intent(table, script, problems)).collect();
     Some(Draft {
         name: read_name(&pack, "name", problems),
         version: read_name(&pack, "version", problems),
         description: pack.optional_string("description", problems).map(|text| text.text),
-        language: pack.optional_string("language", problems).map(|text| text.text),
+        language,
         place: source.place(&START),
         intents,
         validation: Vec::new(),
@@ -98,7 +100,7 @@ fn read_name(table: &Table<'_>, key: &str, problems: &mut Problems) -> String {
     text
 }
 
-fn read_intent(mut table: Table<'_>, problems: &mut Problems) -> DraftIntent {
+fn read_intent(mut table: Table<'_>, script: Option<Script>, problems: &mut Problems) -> DraftIntent {
     let name = read_name(&table, "name", problems);
     if !name.is_empty() {
         table.set_intent(&name);
@@ -107,7 +109,7 @@ fn read_intent(mut table: Table<'_>, problems: &mut Problems) -> DraftIntent {
     let description = table.required_string("description", problems).map_or_else(String::new, |text| text.text);
     let rules = table.tables("rules", "the rule", problems);
     DraftIntent {
-        rules: read_rules(&rules, problems),
+        rules: read_rules(&rules, script, problems),
         attributes: table.json_table("attributes", problems),
         examples: table.strings("examples", false, problems),
         place: table.place.clone(),
@@ -116,7 +118,7 @@ fn read_intent(mut table: Table<'_>, problems: &mut Problems) -> DraftIntent {
     }
 }
 
-fn read_rules(tables: &[Table<'_>], problems: &mut Problems) -> Vec<Rule> {
+fn read_rules(tables: &[Table<'_>], script: Option<Script>, problems: &mut Problems) -> Vec<Rule> {
     let given: Vec<Option<String>> =
         tables.iter().map(|table| table.has("name").then(|| read_name(table, "name", problems))).collect();
     let mut names = HashSet::new();
@@ -129,7 +131,7 @@ fn read_rules(tables: &[Table<'_>], problems: &mut Problems) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(tables.len());
     for ((index, table), name) in tables.iter().enumerate().zip(given) {
         table.refuse_unknown_keys(&RULE_KEYS, problems);
-        let (pattern, weight) = (read_pattern(table, problems), read_weight(table, problems));
+        let (pattern, weight) = (read_pattern(table, script, problems), read_weight(table, problems));
         let (Some(pattern), Some(weight)) = (pattern, weight) else { continue };
         let name = name.unwrap_or_else(|| unused_name(&pattern, index, &mut names));
         rules.push(Rule { name, pattern, weight });
@@ -148,7 +150,7 @@ fn read_weight(table: &Table<'_>, problems: &mut Problems) -> Option<f32> {
     None
 }
 
-fn read_pattern(table: &Table<'_>, problems: &mut Problems) -> Option<Pattern> {
+fn read_pattern(table: &Table<'_>, script: Option<Script>, problems: &mut Problems) -> Option<Pattern> {
     let kinds: Vec<&str> = ["phrases", "keywords", "regex"].into_iter().filter(|kind| table.has(kind)).collect();
     let [kind] = kinds[..] else {
         let found = if kinds.is_empty() { "none".to_owned() } else { kinds.join(" and ") };
@@ -172,12 +174,12 @@ fn read_pattern(table: &Table<'_>, problems: &mut Problems) -> Option<Pattern> {
         _ => Pattern::Regex(entries),
     };
     for text in &texts {
-        check_entry(table, &pattern, text, problems);
+        check_entry(table, &pattern, text, script, problems);
     }
     Some(pattern)
 }
 
-fn check_entry(table: &Table<'_>, pattern: &Pattern, entry: &Text, problems: &mut Problems) {
+fn check_entry(table: &Table<'_>, pattern: &Pattern, entry: &Text, script: Option<Script>, problems: &mut Problems) {
     let shown: String = entry.text.chars().take(60).collect();
     let mut problem = |code, message| table.problem(problems, code, &entry.place, message);
     if entry.text.chars().count() > MAX_PATTERN_CHARS {
@@ -185,9 +187,9 @@ fn check_entry(table: &Table<'_>, pattern: &Pattern, entry: &Text, problems: &mu
         return;
     }
     let fault = match pattern {
-        Pattern::Phrases(_) | Pattern::Keywords(_) => words_fault(pattern, &entry.text),
+        Pattern::Phrases(_) | Pattern::Keywords(_) => words_fault(pattern, &entry.text, script),
         Pattern::Regex(_) => match compile_expression(&entry.text) {
-            Ok(expression) => expression_fault(&expression),
+            Ok(expression) => expression_fault(&expression, script),
             Err(message) => {
                 problem(ProblemCode::InvalidRegex, format!("`{shown}` is not a regular expression: {message}"));
                 return;
@@ -203,7 +205,10 @@ fn check_entry(table: &Table<'_>, pattern: &Pattern, entry: &Text, problems: &mu
 fn unused_name(pattern: &Pattern, index: usize, names: &mut HashSet<String>) -> String {
     let words = match pattern {
         Pattern::Phrases(entries) => entries.first().map_or_else(String::new, |entry| fold(entry)),
-        Pattern::Keywords(entries) => fold(&entries.join(" ")),
+        Pattern::Keywords(entries) => {
+            let first = |entry: &String| entry.split('|').next().map(fold).unwrap_or_default();
+            entries.iter().map(first).collect::<Vec<_>>().join(" ")
+        }
         Pattern::Regex(_) => String::new(),
     };
     let slug: Vec<&str> = words.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).collect();

@@ -112,7 +112,8 @@ pub struct Rule {
     pub name: String,
     /// What the text must contain.
     pub pattern: Pattern,
-    /// The confidence that this rule alone deserves: the share of the texts it matches that have this intent; in (0, 1).
+    /// The confidence that this rule alone deserves: of the texts that it matches and no rule of another intent does,
+    /// the share that has this intent; in (0, 1).
     pub weight: f32,
 }
 

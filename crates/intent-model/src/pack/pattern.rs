@@ -12,14 +12,43 @@ const EXPRESSION_BYTES: usize = 1024 * 1024;
 /// How deep groups may nest.
 const EXPRESSION_DEPTH: u32 = 50;
 
-/// Texts without a common word, letter by letter as unlike as their language allows. What matches all of one list
-/// recognises a script, not an intent.
-const UNRELATED_TEXTS: [&[&str]; 4] = [
-    &["hello", "tax form 1040", "why?", "big cats jump", "my dog ran up", "fix it", "ok", "wynn"],
-    &["你好", "税表", "为什么", "大猫跳", "天気"],
-    &["привет", "как суп", "мы тут", "эхо"],
-    &["مرحبا", "كيف", "لون", "شجرة"],
+/// Texts without a common word, letter by letter as unlike as their script allows. What matches all texts of the script
+/// in which a pack's language is written recognises that script, not an intent.
+const UNRELATED_TEXTS: [(Script, &[&str]); 4] = [
+    (Script::Latin, &["hello", "tax form 1040", "why?", "big cats jump", "my dog ran up", "fix it", "ok", "wynn"]),
+    (Script::Han, &["你好", "税表", "为什么", "大猫跳", "天気"]),
+    (Script::Cyrillic, &["привет", "как суп", "мы тут", "эхо"]),
+    (Script::Arabic, &["مرحبا", "كيف", "لون", "شجرة"]),
 ];
+
+/// The scripts for which there are unrelated texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    Latin,
+    Han,
+    Cyrillic,
+    Arabic,
+}
+
+impl Script {
+    /// Returns the script that texts in a language, given as a BCP 47 tag, are mostly written in.
+    pub(super) fn of_language(tag: &str) -> Self {
+        match tag.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase().as_str() {
+            "zh" | "ja" | "yue" => Self::Han,
+            "ru" | "uk" | "bg" | "sr" | "mk" | "be" | "kk" | "ky" | "mn" | "tg" => Self::Cyrillic,
+            "ar" | "fa" | "ur" | "ps" | "ckb" => Self::Arabic,
+            _ => Self::Latin,
+        }
+    }
+}
+
+/// Tells whether all texts of a script match; of any script, when it is not known which one counts.
+fn matches_everything(script: Option<Script>, matches: impl Fn(&str) -> bool) -> bool {
+    UNRELATED_TEXTS
+        .iter()
+        .filter(|(of, _)| script.is_none_or(|script| script == *of))
+        .any(|(_, texts)| texts.iter().all(|text| matches(&fold(text))))
+}
 
 /// A compiled expression and its structure.
 #[derive(Debug)]
@@ -49,7 +78,9 @@ pub(crate) fn compile_expression(expression: &str) -> Result<Expression, String>
         .build()
         .map_err(|error| match error {
             regex::Error::CompiledTooBig(limit) => {
-                format!("it grows beyond {limit} bytes when compiled; use smaller repetitions")
+                format!(
+                    "it grows beyond {limit} bytes when compiled; repeat less, or a smaller class, `[a-z]` for `\\w`"
+                )
             }
             other => last_line(&other.to_string()),
         })?;
@@ -67,30 +98,27 @@ pub(crate) fn keyword_alternatives(entry: &str) -> impl Iterator<Item = String> 
     entry.split('|').map(fold)
 }
 
-/// Says why a phrase or a keyword entry is no good, if it is none.
-pub(super) fn words_fault(pattern: &Pattern, entry: &str) -> Option<String> {
+const MATCHES_EVERYTHING: &str = "matches unrelated texts of every kind";
+
+/// Says why a phrase or a keyword entry is no good for texts of a script, if it is none.
+pub(super) fn words_fault(pattern: &Pattern, entry: &str, script: Option<Script>) -> Option<&'static str> {
     let alternatives: Vec<String> = match pattern {
         Pattern::Keywords(_) => keyword_alternatives(entry).collect(),
         _ => vec![fold(entry)],
     };
     if alternatives.iter().any(String::is_empty) {
-        return Some("is empty, so that it would match every text".to_owned());
+        return Some("is empty, so that it would match every text");
     }
-    let occurs = |text: &&&str| alternatives.iter().any(|words| occurs_as_words(&fold(text), words));
-    let too_common = |texts: &&[&str]| texts.iter().filter(occurs).count() == texts.len();
-    UNRELATED_TEXTS.iter().any(too_common).then(|| "matches unrelated texts of every kind".to_owned())
+    let occurs = |text: &str| alternatives.iter().any(|words| occurs_as_words(text, words));
+    matches_everything(script, occurs).then_some(MATCHES_EVERYTHING)
 }
 
-/// Says why an expression that compiles is no good, if it is none.
-pub(super) fn expression_fault(expression: &Expression) -> Option<String> {
+/// Says why an expression that compiles is no good for texts of a script, if it is none.
+pub(super) fn expression_fault(expression: &Expression, script: Option<Script>) -> Option<&'static str> {
     match expression.hir.properties().minimum_len() {
-        None => Some("can never match".to_owned()),
-        Some(0) => Some("can match without reading a character, so that it matches every text".to_owned()),
-        Some(_) => {
-            let matches_all = |texts: &&[&str]| texts.iter().all(|text| expression.regex.is_match(&fold(text)));
-            let fault = || "matches unrelated texts of every kind".to_owned();
-            UNRELATED_TEXTS.iter().any(matches_all).then(fault)
-        }
+        None => Some("can never match"),
+        Some(0) => Some("can match without reading a character, so that it matches every text"),
+        Some(_) => matches_everything(script, |text| expression.regex.is_match(text)).then_some(MATCHES_EVERYTHING),
     }
 }
 
@@ -118,12 +146,20 @@ mod tests {
         for expression in [".*", "a*", "", "^", r"\b", "(x|)", ".+", r"\w", r"\w+", "[a-z]", "(?s).", "[^0-9]", r"\S+$"]
         {
             let compiled = compile_expression(expression).unwrap();
-            assert!(expression_fault(&compiled).is_some(), "{expression:?} matches everything");
+            assert!(expression_fault(&compiled, None).is_some(), "{expression:?} matches everything");
         }
         for expression in ["^hello", r"\bfix\b", "[0-9]", r"\?$", r"translate .* into \w+", "今日"] {
             let compiled = compile_expression(expression).unwrap();
-            assert_eq!(expression_fault(&compiled), None, "{expression:?} is a good rule");
+            assert_eq!(expression_fault(&compiled, None), None, "{expression:?} is a good rule");
         }
+    }
+
+    #[test]
+    fn a_script_is_everything_only_in_the_languages_that_use_it() {
+        let han = compile_expression(r"\p{Han}").unwrap();
+        assert!(expression_fault(&han, Some(Script::of_language("zh-Hant"))).is_some());
+        assert!(expression_fault(&han, None).is_some());
+        assert_eq!(expression_fault(&han, Some(Script::of_language("en"))), None);
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub struct IntentSummary {
     pub rules: Vec<RuleSummary>,
 }
 
-/// How one rule does on the texts of the pack: its examples, or, on validation, the rows of `validation.jsonl`.
+/// How one rule does on the texts of the pack.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleSummary {
     /// The name of the rule within its intent.
@@ -81,6 +81,8 @@ pub struct RuleSummary {
     pub weight: f32,
     /// On the examples of all intents.
     pub on_examples: Matches,
+    /// On those of them that no rule of another intent matches: what its weight should say.
+    pub on_undisputed_examples: Matches,
     /// On the validation texts of all intents.
     pub on_validation: Matches,
 }
@@ -155,9 +157,16 @@ fn summarise(pack: &Pack, rules: &Rules) -> Vec<IntentSummary> {
     let owners: Vec<usize> =
         pack.intents.iter().enumerate().flat_map(|(label, intent)| vec![label; intent.rules.len()]).collect();
     let measure = |texts: &mut dyn Iterator<Item = (&str, usize)>| {
-        let mut counts = vec![Matches::default(); owners.len()];
+        let mut counts = vec![(Matches::default(), Matches::default()); owners.len()];
         for (text, label) in texts {
-            rules.matches(text).into_iter().for_each(|rule| counts[rule].add(owners[rule] == label));
+            let matched = rules.matches(text);
+            let undisputed = matched.windows(2).all(|pair| owners[pair[0]] == owners[pair[1]]);
+            for rule in matched {
+                counts[rule].0.add(owners[rule] == label);
+                if undisputed {
+                    counts[rule].1.add(owners[rule] == label);
+                }
+            }
         }
         counts
     };
@@ -174,10 +183,11 @@ fn summarise(pack: &Pack, rules: &Rules) -> Vec<IntentSummary> {
             .rules
             .iter()
             .zip(counts.by_ref())
-            .map(|(rule, (on_examples, on_validation))| RuleSummary {
+            .map(|(rule, ((on_examples, on_undisputed_examples), (on_validation, _)))| RuleSummary {
                 name: rule.name.clone(),
                 weight: rule.weight,
                 on_examples,
+                on_undisputed_examples,
                 on_validation,
             })
             .collect(),
@@ -258,11 +268,12 @@ fn warn_of_texts(pack: &Pack, warnings: &mut Vec<String>) {
 
 fn warn_of_rules(pack: &Pack, summaries: &[IntentSummary], warnings: &mut Vec<String>) {
     for intent in summaries {
-        for rule in intent.rules.iter().filter(|rule| rule.on_examples.matched >= ENOUGH_MATCHES) {
-            let Matches { matched, correct } = rule.on_examples;
+        for rule in intent.rules.iter().filter(|rule| rule.on_undisputed_examples.matched >= ENOUGH_MATCHES) {
+            let Matches { matched, correct } = rule.on_undisputed_examples;
             if (correct as f64) < matched as f64 * (f64::from(rule.weight) - OVERCONFIDENCE) {
                 warnings.push(format!(
-                    "rule `{}/{}`: weight {} but right in only {correct} of {matched} examples it matches",
+                    "rule `{}/{}`: weight {} but right in only {correct} of {matched} examples that no rule of another intent \
+                     matches",
                     intent.name, rule.name, rule.weight
                 ));
             }
@@ -307,13 +318,15 @@ impl fmt::Display for PackReport {
             writeln!(f, "{name:width$}  {examples:8}  {validation:10}  {test:6}  {:5}", rules.len())?;
         }
         if self.intents.iter().any(|intent| !intent.rules.is_empty()) {
-            writeln!(f, "\n{:width$}  weight  right/matched in examples, in validation", "rule")?;
+            writeln!(f, "\n{:width$}  weight  right/matched in examples, undisputed, in validation", "rule")?;
         }
         for intent in self.intents.iter().filter(|intent| !intent.rules.is_empty()) {
             writeln!(f, "{}", intent.name)?;
-            for RuleSummary { name, weight, on_examples, on_validation } in &intent.rules {
+            for rule in &intent.rules {
+                let RuleSummary { name, weight, on_examples, on_undisputed_examples, on_validation } = rule;
                 let rule_width = width - 2;
-                writeln!(f, "  {name:rule_width$}  {weight:6.3}  {on_examples}  {on_validation}")?;
+                write!(f, "  {name:rule_width$}  {weight:6.3}  {on_examples}  {on_undisputed_examples}")?;
+                writeln!(f, "  {on_validation}")?;
             }
         }
         if let Some(coverage) = &self.rules_on_validation {
