@@ -66,27 +66,26 @@ pub(crate) enum Activation {
     Relu,
 }
 
-/// The keys as they stand in the file; each family writes its own names.
+/// The keys as they stand in the file; DistilBERT has names of its own for some.
 #[derive(Deserialize)]
 struct RawConfig {
     model_type: Option<String>,
     #[serde(default)]
     architectures: Vec<String>,
-    #[serde(alias = "dim")]
     hidden_size: Option<usize>,
-    #[serde(alias = "n_heads")]
+    dim: Option<usize>,
     num_attention_heads: Option<usize>,
-    #[serde(alias = "hidden_dim")]
+    n_heads: Option<usize>,
     intermediate_size: Option<usize>,
-    #[serde(alias = "n_layers")]
+    hidden_dim: Option<usize>,
     num_hidden_layers: Option<usize>,
+    n_layers: Option<usize>,
     vocab_size: Option<usize>,
     max_position_embeddings: Option<usize>,
     layer_norm_eps: Option<f32>,
-    #[serde(alias = "activation")]
     hidden_act: Option<String>,
-    #[serde(default)]
-    pad_token_id: u32,
+    activation: Option<String>,
+    pad_token_id: Option<u32>,
     position_embedding_type: Option<String>,
     problem_type: Option<String>,
     #[serde(default)]
@@ -113,16 +112,16 @@ impl Config {
         let config = Self {
             family,
             task: task(&raw)?,
-            hidden: required(raw.hidden_size, "hidden_size` or `dim")?,
-            heads: required(raw.num_attention_heads, "num_attention_heads` or `n_heads")?,
-            intermediate: required(raw.intermediate_size, "intermediate_size` or `hidden_dim")?,
-            layers: required(raw.num_hidden_layers, "num_hidden_layers` or `n_layers")?,
-            vocabulary: required(raw.vocab_size, "vocab_size")?,
-            positions: required(raw.max_position_embeddings, "max_position_embeddings")?,
+            hidden: size(&[("hidden_size", raw.hidden_size), ("dim", raw.dim)])?,
+            heads: size(&[("num_attention_heads", raw.num_attention_heads), ("n_heads", raw.n_heads)])?,
+            intermediate: size(&[("intermediate_size", raw.intermediate_size), ("hidden_dim", raw.hidden_dim)])?,
+            layers: size(&[("num_hidden_layers", raw.num_hidden_layers), ("n_layers", raw.n_layers)])?,
+            vocabulary: size(&[("vocab_size", raw.vocab_size)])?,
+            positions: size(&[("max_position_embeddings", raw.max_position_embeddings)])?,
             // DistilBERT has no such key: its epsilon is a constant of the architecture.
             layer_norm_epsilon: raw.layer_norm_eps.unwrap_or(1e-12),
-            activation: activation(raw.hidden_act.as_deref())?,
-            pad_token_id: raw.pad_token_id,
+            activation: activation(raw.hidden_act.or(raw.activation).as_deref())?,
+            pad_token_id: raw.pad_token_id.unwrap_or(0),
         };
         if !config.hidden.is_multiple_of(config.heads) {
             return Err(format!(
@@ -159,12 +158,20 @@ impl Config {
 /// Sizes above this are taken for a broken file rather than for a model.
 const LARGEST_SIZE: usize = 1 << 20;
 
-fn required(value: Option<usize>, key: &str) -> Result<usize, String> {
-    match value {
-        None => Err(format!("`{key}` is missing")),
-        Some(size @ 1..=LARGEST_SIZE) => Ok(size),
-        Some(size) => Err(format!("`{key}` is {size}, expected 1 to {LARGEST_SIZE}")),
+/// Takes a size that either of two names may give.
+fn size(names: &[(&str, Option<usize>)]) -> Result<usize, String> {
+    let mut given = names.iter().filter_map(|&(name, value)| Some((name, value?)));
+    let Some((name, value)) = given.next() else {
+        let names: Vec<String> = names.iter().map(|(name, _)| format!("`{name}`")).collect();
+        return Err(format!("{} is missing", names.join(" or ")));
+    };
+    if let Some((other, differs)) = given.find(|&(_, other)| other != value) {
+        return Err(format!("`{name}` is {value} but `{other}` is {differs}"));
     }
+    if !(1..=LARGEST_SIZE).contains(&value) {
+        return Err(format!("`{name}` is {value}, expected 1 to {LARGEST_SIZE}"));
+    }
+    Ok(value)
 }
 
 fn family(raw: &RawConfig) -> Result<Family, String> {
@@ -192,9 +199,7 @@ fn refuse_what_is_not_implemented(raw: &RawConfig) -> Result<(), String> {
 }
 
 fn task(raw: &RawConfig) -> Result<Task, String> {
-    let Some(architecture) = raw.architectures.first() else {
-        return Err("`architectures` is missing or empty, expected for example [\"BertModel\"]".to_owned());
-    };
+    let architecture = raw.architectures.first().map_or("", String::as_str);
     if !architecture.ends_with("ForSequenceClassification") {
         // Heads of other tasks (masked words, next sentence) are left behind: the encoder below them is whole.
         return Ok(Task::Encode);
@@ -204,11 +209,8 @@ fn task(raw: &RawConfig) -> Result<Task, String> {
     };
     let label = |id: usize| {
         names.get(&id.to_string()).cloned().ok_or_else(|| {
-            format!(
-                "`id2label` has {} labels but none with the number {id}: expected 0 to {}",
-                names.len(),
-                names.len() - 1
-            )
+            let last = names.len() - 1;
+            format!("`id2label` has {} labels but none with the number {id}, expected 0 to {last}", names.len())
         })
     };
     let labels = (0..names.len()).map(label).collect::<Result<Vec<_>, _>>()?;

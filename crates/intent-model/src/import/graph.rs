@@ -16,38 +16,38 @@ const CONTRIB: &str = "com.microsoft";
 
 /// A graph under construction.
 #[derive(Debug, Default)]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     proto: GraphProto,
     names: usize,
 }
 
 /// A value inside a graph: an input, a constant, or the output of a node. The empty name is an absent optional input.
 #[derive(Clone, Debug)]
-pub(super) struct Value(String);
+pub(crate) struct Value(String);
 
 impl Value {
     /// The place of an optional input that is not given.
-    pub(super) fn absent() -> Self {
+    pub(crate) fn absent() -> Self {
         Self(String::new())
     }
 }
 
 /// An attribute of a node.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Attribute {
+pub(crate) enum Attribute {
     Int(i64),
     Float(f32),
 }
 
 impl Graph {
     /// Declares an int64 input of shape `[batch, sequence]`.
-    pub(super) fn token_input(&mut self, name: &str) -> Value {
+    pub(crate) fn token_input(&mut self, name: &str) -> Value {
         self.proto.input.push(value_info(name, DataType::INT64, &["batch", "sequence"]));
         Value(name.to_owned())
     }
 
     /// Declares a value as the float output `name`, whose dimensions are called `dimensions`.
-    pub(super) fn output(&mut self, name: &str, value: &Value, dimensions: &[&str]) {
+    pub(crate) fn output(&mut self, name: &str, value: &Value, dimensions: &[&str]) {
         self.proto.node.push(NodeProto {
             op_type: Some("Identity".to_owned()),
             input: vec![value.0.clone()],
@@ -58,27 +58,27 @@ impl Graph {
     }
 
     /// Adds a float constant.
-    pub(super) fn floats(&mut self, shape: &[usize], values: &[f32]) -> Value {
+    pub(crate) fn floats(&mut self, shape: &[usize], values: &[f32]) -> Value {
         self.constant(DataType::FLOAT, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     /// Adds an int64 constant of one dimension.
-    pub(super) fn ints(&mut self, values: &[i64]) -> Value {
+    pub(crate) fn ints(&mut self, values: &[i64]) -> Value {
         self.constant(DataType::INT64, &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     /// Adds an int8 constant.
-    pub(super) fn int8s(&mut self, shape: &[usize], values: &[i8]) -> Value {
+    pub(crate) fn int8s(&mut self, shape: &[usize], values: &[i8]) -> Value {
         self.constant(DataType::INT8, shape, bytemuck::cast_slice(values).to_vec())
     }
 
     /// Adds a uint8 scalar.
-    pub(super) fn uint8(&mut self, value: u8) -> Value {
+    pub(crate) fn uint8(&mut self, value: u8) -> Value {
         self.constant(DataType::UINT8, &[], vec![value])
     }
 
     /// Adds a node of the standard operators.
-    pub(super) fn op<const N: usize>(
+    pub(crate) fn op<const N: usize>(
         &mut self,
         op_type: &str,
         inputs: [&Value; N],
@@ -88,7 +88,7 @@ impl Graph {
     }
 
     /// Adds a node of the contributed operators.
-    pub(super) fn contrib<const N: usize>(
+    pub(crate) fn contrib<const N: usize>(
         &mut self,
         op_type: &str,
         inputs: [&Value; N],
@@ -137,7 +137,7 @@ impl Graph {
     ///
     /// # Errors
     /// [`ModelError::Inference`] when the model does not fit into one protobuf message (2 GiB).
-    pub(super) fn encode(self) -> Result<Vec<u8>, ModelError> {
+    pub(crate) fn encode(self) -> Result<Vec<u8>, ModelError> {
         let opset =
             |domain: &str, version| OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) };
         ModelProto {

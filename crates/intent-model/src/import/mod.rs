@@ -6,12 +6,14 @@
 
 mod check;
 pub(crate) mod config;
-mod graph;
+pub(crate) mod graph;
 mod onnx;
 pub(crate) mod parameters;
 mod quantization;
 pub(crate) mod reference;
 pub(crate) mod tensors;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +27,9 @@ pub use self::check::{Fp32Check, Int8Check};
 use self::{config::Config, parameters::Parameters, tensors::Tensors};
 use crate::{
     ModelError,
-    transformer::{FileEntry, MODEL_FP32, MODEL_INT8, Precision, Specification, TOKENIZER, Task, read_limits},
+    transformer::{
+        FileEntry, MODEL_FP32, MODEL_INT8, Precision, Specification, TOKENIZER, Task, Transformer, read_limits,
+    },
 };
 
 /// How to import.
@@ -77,7 +81,7 @@ pub struct ImportReport {
 pub fn import(source: &Path, out: &Path, options: &ImportOptions) -> Result<ImportReport, ModelError> {
     let model = HuggingFaceModel::load(source)?;
     let staging = stage(out)?;
-    let specification = model.write(staging.path(), options)?;
+    let mut specification = model.write(staging.path(), options)?;
     let fp32 = check::fp32(staging.path(), &model.config, &model.parameters)?;
     let mut report = ImportReport {
         directory: out.to_owned(),
@@ -86,14 +90,20 @@ pub fn import(source: &Path, out: &Path, options: &ImportOptions) -> Result<Impo
         layers: model.config.layers,
         hidden_size: model.config.hidden,
         max_tokens: specification.max_tokens,
-        labels: specification.labels,
-        files: specification.files.into_iter().map(|(name, entry)| (name, entry.bytes)).collect(),
+        labels: specification.labels.clone(),
+        files: specification.files.iter().map(|(name, entry)| (name.clone(), entry.bytes)).collect(),
         fp32,
         int8: None,
     };
+    let task = model.config.task();
     if options.int8 {
         report.int8 = Some(model.check_int8(staging.path())?);
     }
+    for precision in [Some(Precision::Fp32), options.int8.then_some(Precision::Int8)].into_iter().flatten() {
+        let values = Transformer::load(staging.path(), precision, task)?.probe_values()?;
+        specification.probes.insert(precision, values);
+    }
+    specification.write(staging.path(), task)?;
     replace(staging, out)?;
     Ok(report)
 }
@@ -146,10 +156,9 @@ impl HuggingFaceModel {
             pooling: limits.pooling,
             labels: self.labels(),
             files,
+            probes: BTreeMap::new(),
         };
-        let path = out.join(config.task().specification_file());
-        let json = serde_json::to_string_pretty(&specification).expect("a specification has only string keys");
-        fs::write(&path, json + "\n").map_err(ModelError::io(&path))?;
+        specification.write(out, config.task())?;
         Ok(specification)
     }
 
@@ -201,12 +210,22 @@ fn refuse_to_replace_other_things(out: &Path) -> Result<(), ModelError> {
     Err(ModelError::invalid(out, "it holds other things than an imported model; name another directory or remove it"))
 }
 
+/// Puts the staged directory in the place of `out`; what was there goes only when the new one stands.
 fn replace(staging: tempfile::TempDir, out: &Path) -> Result<(), ModelError> {
-    if out.exists() {
-        fs::remove_dir_all(out).map_err(ModelError::io(out))?;
-    }
     make_readable(staging.path())?;
-    fs::rename(staging.path(), out).map_err(ModelError::io(out))?;
+    let parent = staging.path().parent().unwrap_or(Path::new("."));
+    let attic = tempfile::Builder::new().prefix(".replaced-").tempdir_in(parent).map_err(ModelError::io(parent))?;
+    let old = attic.path().join("old");
+    let replaced = out.exists();
+    if replaced {
+        fs::rename(out, &old).map_err(ModelError::io(out))?;
+    }
+    if let Err(source) = fs::rename(staging.path(), out) {
+        if replaced {
+            fs::rename(&old, out).map_err(ModelError::io(out))?;
+        }
+        return Err(ModelError::io(out)(source));
+    }
     // It was renamed: there is nothing left to remove.
     let _ = staging.keep();
     Ok(())

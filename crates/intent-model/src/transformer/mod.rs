@@ -7,6 +7,8 @@
 mod batch;
 mod session;
 mod specification;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tokenizer;
 
@@ -26,7 +28,7 @@ pub use self::{
 use crate::ModelError;
 
 /// With which arithmetic a model computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Matrix products of 8-bit integers: weights with one scale per output, activations with one per token.
@@ -75,6 +77,12 @@ pub(crate) struct Transformer {
     /// Whether texts may share a run: not so when the graph quantises a whole batch with one scale.
     batches: bool,
 }
+
+/// What a model is tried out with.
+const PROBE: [&str; 2] = [
+    "Please write me a Python function that reverses a string; my order #123 was charged twice, and what is the weather?",
+    "hello",
+];
 
 /// What the graph says of one text.
 #[derive(Clone, Debug)]
@@ -143,28 +151,47 @@ impl Transformer {
     /// Runs two texts alone and together: a file that does not work is found now rather than at the first request,
     /// and a graph whose texts disturb each other is run text by text from now on.
     fn probe(&mut self, task: Task) -> Result<(), ModelError> {
-        const SHORT: &str = "hello";
-        const LONG: &str = "please write me a function that reverses a string, 123!";
         self.batches = false;
-        let alone = self.run(&[SHORT, LONG]).map_err(|error| self.session.unusable(&error))?;
-        let width = alone[0].values.len();
-        let expected = match task {
-            Task::Embedding => self.specification.hidden_size,
-            Task::Classification => Some(self.specification.labels.len()).filter(|&count| count > 0),
-        };
-        if expected.is_some_and(|expected| expected != width) {
-            let what = if task == Task::Embedding { "dimensions" } else { "labels" };
-            let reason =
-                format!("its output has {width} {what}, expected {} as its directory says", expected.unwrap_or(0));
-            return Err(self.session.invalid(reason));
-        }
+        let alone = self.run(&PROBE).map_err(|error| self.session.unusable(&error))?;
         if alone.iter().any(|row| row.values.iter().any(|value| !value.is_finite())) {
-            return Err(self.session.invalid("its output is not finite"));
+            return Err(self.invalid("its output is not finite"));
         }
-        self.specification.hidden_size.get_or_insert(width);
-        let together = self.run_together(&[SHORT, LONG])?;
-        self.batches = alone.iter().zip(&together).all(|(a, b)| cosine(&a.values, &b.values) > 0.9999);
+        self.check_width(task, alone[0].values.len())?;
+        self.check_repeats(&alone[0].values)?;
+        let together = self.run_together(&PROBE)?;
+        self.batches = alone.iter().zip(&together).all(|(a, b)| cosine(&a.values, &b.values) >= 0.9999);
         Ok(())
+    }
+
+    fn check_width(&mut self, task: Task, width: usize) -> Result<(), ModelError> {
+        let (what, expected) = match task {
+            Task::Embedding => ("dimensions", *self.specification.hidden_size.get_or_insert(width)),
+            Task::Classification => ("labels", self.specification.labels.len()),
+        };
+        if width == expected {
+            return Ok(());
+        }
+        Err(self.invalid(format!("its output has {width} {what}, but the files beside it say {expected}")))
+    }
+
+    /// Compares with what the same graph answered when it was imported, perhaps on another machine: processors without
+    /// 8-bit dot products (VNNI) lose what does not fit into 16 bits.
+    fn check_repeats(&self, values: &[f32]) -> Result<(), ModelError> {
+        const SMALLEST_COSINE: f32 = 0.99;
+        let Some(imported) = self.specification.probes.get(&self.precision) else { return Ok(()) };
+        let cosine = cosine(values, imported);
+        if cosine >= SMALLEST_COSINE {
+            return Ok(());
+        }
+        Err(self.invalid(format!(
+            "it does not compute here what it computed when it was imported (cosine {cosine:.3}, expected at least \
+             {SMALLEST_COSINE}); on a processor without 8-bit dot products use fp32"
+        )))
+    }
+
+    /// Returns what [`Specification::probes`] holds for this graph.
+    pub(crate) fn probe_values(&self) -> Result<Vec<f32>, ModelError> {
+        Ok(self.run(&PROBE[..1])?.remove(0).values)
     }
 
     /// Runs all texts in one batch, however different their lengths: for checks.

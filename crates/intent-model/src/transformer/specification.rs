@@ -76,7 +76,7 @@ impl Pooling {
 }
 
 /// The content of `encoder.json` or `classifier.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Specification {
     /// The architecture, `bert` or `distilbert`; unknown for directories made by others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,6 +101,21 @@ pub struct Specification {
     /// Size and digest of the other files of the directory.
     #[serde(default)]
     pub(crate) files: BTreeMap<String, FileEntry>,
+    /// What each graph made of a certain text when it was imported; loading compares.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) probes: BTreeMap<Precision, Vec<f32>>,
+}
+
+impl Specification {
+    /// Writes the file that describes a directory of the given task.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] when it cannot be written.
+    pub(crate) fn write(&self, directory: &Path, task: Task) -> Result<(), ModelError> {
+        let path = directory.join(task.specification_file());
+        let json = serde_json::to_string_pretty(self).expect("a specification has only string keys");
+        fs::write(&path, json + "\n").map_err(ModelError::io(&path))
+    }
 }
 
 /// Size and digest of a file.
@@ -247,6 +262,7 @@ fn infer(directory: &Path) -> Result<Specification, ModelError> {
         pooling: limits.pooling,
         labels,
         files: BTreeMap::new(),
+        probes: BTreeMap::new(),
     })
 }
 
