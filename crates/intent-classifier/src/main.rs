@@ -1,2 +1,17 @@
-//! placeholder
-fn main() {}
+//! Text in, intent out: the server and the command line.
+//!
+//! Everything that touches the outside lives in this crate: HTTP, configuration, telemetry, commands. What a text means
+//! is decided in `intent-engine` and `intent-model`, which know nothing of it.
+
+mod commands;
+mod config;
+mod http;
+mod serve;
+mod serving;
+mod telemetry;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::run()
+}

@@ -1,0 +1,119 @@
+//! The command line: one file per command.
+//!
+//! Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad
+//! configuration (`EX_CONFIG` of `sysexits.h`).
+
+mod classify;
+mod config;
+mod healthcheck;
+mod models;
+mod openapi;
+mod output;
+mod pack;
+mod serve;
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use intent_model::pack::Pack;
+
+use crate::{
+    config::{ConfigError, ModelSettings, Sources},
+    serving,
+};
+
+/// Classifies what a text wants.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    /// Read settings from this TOML file [default: `intent-classifier.toml`, when it is there].
+    #[arg(long, global = true, value_name = "PATH", env = "CONFIG_FILE", hide_env_values = true)]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  intent-classifier                                  serve on http://127.0.0.1:8001
+  intent-classifier classify 'Write a haiku'         answer one text
+  intent-classifier config show                      settings in force and where each came from
+  intent-classifier COMMAND --help                   more of a command, with examples";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::Arguments),
+    Classify(classify::Arguments),
+    #[command(subcommand)]
+    Pack(pack::Command),
+    #[command(subcommand)]
+    Models(models::Command),
+    #[command(subcommand)]
+    Config(config::Command),
+    Healthcheck(healthcheck::Arguments),
+    Openapi(openapi::Arguments),
+}
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Exit status 78.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Exit status 1.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Runs the command that the process was started with.
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli) {
+        Ok(status) => status,
+        Err(failure) => report(&failure),
+    }
+}
+
+fn execute(cli: Cli) -> Result<ExitCode, Failure> {
+    let mut sources = Sources::with_dot_env()?;
+    sources.file = cli.config;
+    match cli.command.unwrap_or(Command::Serve(serve::Arguments::default())) {
+        Command::Serve(arguments) => serve::run(arguments, sources),
+        Command::Classify(arguments) => classify::run(&arguments, sources),
+        Command::Pack(command) => pack::run(&command),
+        Command::Models(command) => models::run(&command, sources),
+        Command::Config(command) => config::run(command, sources),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments, sources),
+        Command::Openapi(arguments) => openapi::run(&arguments),
+    }
+}
+
+/// Loads the intent pack that the settings name; one that has mistakes is bad configuration.
+fn configured_pack(settings: &ModelSettings) -> Result<Option<Pack>, ConfigError> {
+    serving::load_configured_pack(settings)
+        .map_err(|error| ConfigError::Invalid { variable: "INTENT_PACK", reason: error.to_string() })
+}
+
+/// Says what went wrong, causes included, on standard error.
+fn report(failure: &Failure) -> ExitCode {
+    match failure {
+        Failure::Config(error) => {
+            output::error(&format!("bad configuration: {error}"));
+            ExitCode::from(78)
+        }
+        // Whoever reads the results has seen enough: `… | head`.
+        Failure::Failed(error) if output::is_broken_pipe(error) => ExitCode::SUCCESS,
+        Failure::Failed(error) => {
+            output::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

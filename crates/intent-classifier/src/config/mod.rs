@@ -1,0 +1,89 @@
+//! Settings: one struct per concern, read once at start.
+//!
+//! Later wins: default, file, `.env`, environment, command line. Names, defaults and descriptions are written down once,
+//! on the fields; [`reference`] makes the documents from them.
+
+mod input;
+mod log;
+mod models;
+pub(crate) mod reference;
+mod server;
+mod sources;
+
+use std::path::PathBuf;
+
+use confique::Config;
+
+pub(crate) use self::{
+    input::InputSettings,
+    log::{LogFormat, LogLevel, LogSettings},
+    models::ModelSettings,
+    server::ServerSettings,
+    sources::Sources,
+};
+
+/// All settings.
+#[derive(Clone, Debug, Config)]
+#[config(layer_attr(derive(Clone, Debug, serde::Serialize)))]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub(crate) struct Settings {
+    /// Where the server listens, and how it starts and stops.
+    #[config(nested)]
+    pub(crate) server: ServerSettings,
+
+    /// What a request may hold.
+    #[config(nested)]
+    pub(crate) input: InputSettings,
+
+    /// Which models answer, and with what resources.
+    #[config(nested)]
+    pub(crate) models: ModelSettings,
+
+    /// What is logged.
+    #[config(nested)]
+    pub(crate) log: LogSettings,
+}
+
+/// All settings where any may be missing; one per source.
+pub(crate) type SettingsLayer = <Settings as Config>::Layer;
+
+/// The configuration cannot be used. Found before a port is bound.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// A value or a file does not parse.
+    #[error("{0:#}")]
+    Unreadable(confique::Error),
+    /// The `.env` file does not parse.
+    #[error("cannot read `{}`: {reason}", path.display())]
+    DotEnv {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Values parse but cannot be used, alone or together.
+    #[error("`{variable}`: {reason}")]
+    Invalid {
+        /// The environment variable that sets it.
+        variable: &'static str,
+        /// What was found and what was expected.
+        reason: String,
+    },
+}
+
+impl Settings {
+    /// Checks what no field can check alone.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with the variable to change.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.models.check()
+    }
+
+    /// Returns the settings of a server that is told nothing.
+    #[cfg(test)]
+    pub(crate) fn defaults() -> Self {
+        use confique::Layer;
+        Self::from_layer(SettingsLayer::default_values()).expect("every setting that is needed has a default")
+    }
+}

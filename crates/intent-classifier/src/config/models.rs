@@ -1,0 +1,97 @@
+//! Which models answer, and with what resources.
+
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
+
+use confique::Config;
+use serde::{Deserialize, Serialize};
+
+use super::ConfigError;
+
+/// Which models answer, and with what resources.
+#[derive(Clone, Debug, Config)]
+#[config(layer_attr(derive(Clone, Debug, serde::Serialize)))]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+#[expect(dead_code, reason = "the sentence encoder is not wired yet")]
+pub(crate) struct ModelSettings {
+    /// Folder or TOML file of the intent pack. Unset: the pack of the model version that serves, else the one in the
+    /// binary.
+    #[config(env = "INTENT_PACK")]
+    #[config(validate = not_empty)]
+    pub(crate) pack: Option<PathBuf>,
+
+    /// Model directory: `versions/`, `CURRENT` and, unless set elsewhere, `encoder/`.
+    #[config(env = "MODEL_DIR", default = "./models")]
+    #[config(validate = not_empty)]
+    pub(crate) directory: PathBuf,
+
+    /// Folder of the sentence encoder, as written by `models import`. Unset: `encoder` in the model directory.
+    #[config(env = "ENCODER_DIR")]
+    #[config(validate = not_empty)]
+    pub(crate) encoder_directory: Option<PathBuf>,
+
+    /// Arithmetic of the sentence encoder: `int8`, or `fp32` at twice the time. Models answer best with the one they
+    /// were trained with.
+    #[config(env = "ENCODER_PRECISION", default = "int8")]
+    pub(crate) encoder_precision: EncoderPrecision,
+
+    /// Whether models that load on first use are loaded at start.
+    #[config(env = "PREWARM_MODELS", default = false)]
+    pub(crate) prewarm: bool,
+
+    /// Inference threads. Unset: one per processor.
+    #[config(env = "MAX_WORKERS")]
+    #[config(validate((1..=1024).contains(max_workers), "there must be 1 to 1024 inference threads"))]
+    pub(crate) max_workers: Option<usize>,
+
+    /// Most texts a model takes at once.
+    #[config(env = "MODEL_BATCH_SIZE", default = 32)]
+    #[config(validate((1..=1024).contains(batch_size), "a batch must have 1 to 1024 texts"))]
+    pub(crate) batch_size: usize,
+}
+
+/// Arithmetic of the sentence encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EncoderPrecision {
+    Int8,
+    Fp32,
+}
+
+#[expect(dead_code, reason = "the sentence encoder is not wired yet")]
+impl ModelSettings {
+    /// Returns the folder of the sentence encoder; it need not exist.
+    pub(crate) fn encoder_directory(&self) -> PathBuf {
+        self.encoder_directory.clone().unwrap_or_else(|| self.directory.join("encoder"))
+    }
+
+    /// Returns the number of inference threads.
+    pub(crate) fn workers(&self) -> usize {
+        self.max_workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// Checks that what was named on purpose exists. A default may be missing: the server starts with what it has.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let named = [("INTENT_PACK", &self.pack), ("ENCODER_DIR", &self.encoder_directory)];
+        for (variable, path) in named {
+            if let Some(path) = path {
+                must_exist(variable, path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_empty(path: &impl AsRef<Path>) -> Result<(), &'static str> {
+    if path.as_ref().as_os_str().is_empty() { Err("the path must not be empty") } else { Ok(()) }
+}
+
+fn must_exist(variable: &'static str, path: &Path) -> Result<(), ConfigError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let reason = format!("`{}` does not exist", path.display());
+    Err(ConfigError::Invalid { variable, reason })
+}

@@ -1,0 +1,58 @@
+//! Where the server listens, and how it starts and stops.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use confique::Config;
+
+/// Where the server listens, and how it starts and stops.
+#[derive(Clone, Debug, Config)]
+#[config(layer_attr(derive(Clone, Debug, serde::Serialize)))]
+#[config(layer_attr(serde(deny_unknown_fields)))]
+pub(crate) struct ServerSettings {
+    /// Address to listen on. `0.0.0.0` or `::` for every interface.
+    #[config(env = "HOST", default = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+
+    /// Port to listen on. 0 takes any free one; the log says which.
+    #[config(env = "PORT", default = 8001)]
+    pub(crate) port: u16,
+
+    /// How long a request may take, in milliseconds, from its first byte to its answer.
+    #[config(env = "REQUEST_TIMEOUT_MS", default = 10000)]
+    #[config(validate(*request_timeout_ms > 0, "the time limit of a request must be above 0"))]
+    pub(crate) request_timeout_ms: u64,
+
+    /// How long after the stop signal new connections are still taken, in milliseconds, while `/health/ready` already
+    /// answers 503. Set it to a few seconds behind a load balancer.
+    #[config(env = "DRAIN_DELAY_MS", default = 0)]
+    pub(crate) drain_delay_ms: u64,
+
+    /// How long requests in flight may take to finish, in milliseconds, before the process ends without them.
+    #[config(env = "DRAIN_TIMEOUT_MS", default = 20000)]
+    pub(crate) drain_timeout_ms: u64,
+}
+
+impl ServerSettings {
+    /// Returns where to listen.
+    pub(crate) fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+
+    /// Returns how long a request may take.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// Returns how long new connections are taken while draining.
+    pub(crate) fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms)
+    }
+
+    /// Returns how long requests in flight may take to finish.
+    pub(crate) fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}

@@ -1,0 +1,112 @@
+//! `POST /api/v1/intents/classify/batch`: several texts at once.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use intent_engine::{ClassifyRequest, Decision, LatencyRequirement};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    body::{JsonBody, JsonRequest},
+    classify::{self, ClassifyAnswer, Millis, check_text, check_user_id},
+    error::{BodyProblems, FieldError, Problem},
+    request_id::RequestId,
+};
+use crate::{config::InputSettings, telemetry};
+
+/// Texts to classify.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"texts": ["Write a haiku about rain", "What is 17 * 23?"]}))]
+pub(crate) struct BatchBody {
+    /// 1 to 100 texts, each as `text` of a single request. One that is not valid fails the batch.
+    #[schema(min_items = 1, max_items = 100)]
+    texts: Vec<String>,
+    /// Who asks; keeps flags and experiments the same for one user.
+    #[schema(max_length = 256)]
+    user_id: Option<String>,
+    /// How soon each answer is needed.
+    #[serde(default)]
+    #[schema(inline, schema_with = classify::latency_requirement_schema)]
+    latency_requirement: Option<LatencyRequirement>,
+}
+
+/// The answers, in the order of the texts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BatchAnswer<'a> {
+    /// One for each text. Each has a request id of its own; the batch's is in `X-Request-ID`.
+    results: Vec<ClassifyAnswer<'a>>,
+    /// Time from the request to the answer, in milliseconds.
+    #[schema(example = 3.4)]
+    processing_time_ms: Millis,
+}
+
+/// Classifies several texts, all or none.
+#[utoipa::path(
+    post, path = "/api/v1/intents/classify/batch", tag = "intents",
+    request_body = BatchBody, responses((status = 200, body = BatchAnswer<'_>), BodyProblems)
+)]
+pub(super) async fn classify_batch(
+    State(app): State<Arc<App>>,
+    JsonBody(body): JsonBody<BatchBody>,
+) -> Result<Response, Problem> {
+    let began = Instant::now();
+    let requests = body.into_requests(&app.input)?;
+    let serving = app.serving()?;
+    let decisions = match serving.engine().classify_batch(requests).await {
+        Ok(decisions) => decisions,
+        Err(error) => {
+            telemetry::decision::record(&app.metrics, RequestId::new(), Err(&error));
+            return Err(error.into());
+        }
+    };
+    let named: Vec<(RequestId, Decision)> =
+        decisions.into_iter().map(|decision| (RequestId::new(), decision)).collect();
+    let pack = serving.pack();
+    let results = named
+        .iter()
+        .map(|(request_id, decision)| {
+            telemetry::decision::record(&app.metrics, *request_id, Ok(decision));
+            let attributes = pack.attributes(&decision.best().intent);
+            ClassifyAnswer::new(*request_id, decision, attributes, decision.timings.total)
+        })
+        .collect();
+    Ok(Json(BatchAnswer { results, processing_time_ms: Millis(began.elapsed()) }).into_response())
+}
+
+impl BatchBody {
+    fn into_requests(self, input: &InputSettings) -> Result<Vec<ClassifyRequest>, Problem> {
+        let mut errors = Vec::new();
+        if self.texts.is_empty() || self.texts.len() > InputSettings::MAX_BATCH_TEXTS {
+            let message = format!("has {} texts, expected 1 to {}", self.texts.len(), InputSettings::MAX_BATCH_TEXTS);
+            errors.push(FieldError::new("texts", message));
+        } else {
+            for (index, text) in self.texts.iter().enumerate() {
+                check_text(&format!("texts[{index}]"), text, input, &mut errors);
+            }
+        }
+        check_user_id(self.user_id.as_deref(), &mut errors);
+        if !errors.is_empty() {
+            return Err(Problem::invalid(errors));
+        }
+        let Self { texts, user_id, latency_requirement } = self;
+        let requests = texts.into_iter().map(|text| ClassifyRequest {
+            user_id: user_id.clone(),
+            latency_requirement: latency_requirement.unwrap_or_default(),
+            ..ClassifyRequest::new(text)
+        });
+        Ok(requests.collect())
+    }
+}
+
+impl JsonRequest for BatchBody {
+    fn max_bytes(input: &InputSettings) -> usize {
+        input.max_batch_body_bytes()
+    }
+}

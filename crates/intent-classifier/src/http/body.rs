@@ -1,0 +1,138 @@
+//! JSON bodies, read with care: the right status for each way of being wrong, and the field's name.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, HttpBody, to_bytes},
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header},
+};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
+use serde_path_to_error::Segment;
+use tokio::time::timeout;
+
+use super::{
+    App,
+    error::{FieldError, Kind, Problem},
+};
+use crate::config::InputSettings;
+
+/// What is read of a refused body, so that its sender gets to read the answer; more ends the connection. In bytes.
+const MAX_DISCARDED_BYTES: u64 = 32 * 1024 * 1024;
+/// The longest field path and the longest message of a field, in characters: both may quote what was sent.
+const MAX_QUOTED_CHARS: usize = 120;
+
+/// A request body that can be read from JSON.
+pub(super) trait JsonRequest: DeserializeOwned {
+    /// Returns the most bytes it may have.
+    fn max_bytes(input: &InputSettings) -> usize;
+}
+
+/// Reads a JSON body.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<T: JsonRequest> FromRequest<Arc<App>> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        let limit_bytes = T::max_bytes(&app.input);
+        let too_large = || Problem::new(Kind::BodyTooLarge, format!("the body may have at most {limit_bytes} bytes"));
+        if body.size_hint().lower() > limit_bytes as u64 {
+            discard(body, app.request_timeout).await;
+            return Err(too_large());
+        }
+        if !is_json(&head.headers) {
+            discard(body, app.request_timeout).await;
+            return Err(Problem::new(
+                Kind::UnsupportedMediaType,
+                format!("found {}, expected `Content-Type: application/json`", content_type(&head.headers)),
+            ));
+        }
+        let bytes = match timeout(app.request_timeout, to_bytes(body, limit_bytes)).await {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(_)) => return Err(too_large()),
+            Err(_) => {
+                let limit_ms = app.request_timeout.as_millis();
+                return Err(Problem::new(Kind::BodyTimeout, format!("the body must arrive within {limit_ms} ms")));
+            }
+        };
+        parse(&bytes).map(Self)
+    }
+}
+
+/// Parses a body, twice when it is wrong: only the slower parser knows the path of the field.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Structures can be read from arrays too; a body is an object.
+    if bytes.trim_ascii_start().first().is_some_and(|&first| first != b'{') {
+        return Err(match serde_json::from_slice::<IgnoredAny>(bytes) {
+            Ok(_) => Problem::new(Kind::InvalidField, "the body is JSON, but not an object"),
+            Err(error) => Problem::new(Kind::MalformedJson, shorten(&error.to_string())),
+        });
+    }
+    serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
+}
+
+fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Problem {
+    let message = error.to_string();
+    let path = match serde_path_to_error::deserialize::<_, T>(&mut serde_json::Deserializer::from_slice(bytes)) {
+        Err(error) if error.path().iter().any(is_known) => Some(error.path().to_string()),
+        _ => field_in(&message).map(str::to_owned),
+    };
+    let errors = path.map(|path| FieldError::new(shorten(&path), shorten(&message))).into_iter().collect();
+    // A number that no type holds is well-formed.
+    let is_well_formed = error.classify() == Category::Data || message.starts_with("number out of range");
+    let kind = if is_well_formed { Kind::InvalidField } else { Kind::MalformedJson };
+    Problem::new(kind, shorten(&message)).in_fields(errors)
+}
+
+/// Tells whether a part of a path names anything: what ends within a key does not.
+fn is_known(segment: &Segment) -> bool {
+    !matches!(segment, Segment::Unknown)
+}
+
+/// Returns the field that a message of serde is about when it has no path: one that is missing or stands there twice.
+fn field_in(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("duplicate field `"))?;
+    rest.split('`').next()
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_QUOTED_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else { return false };
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    match headers.get(header::CONTENT_TYPE) {
+        Some(kind) => format!("`Content-Type: {}`", shorten(&String::from_utf8_lossy(kind.as_bytes()))),
+        None => "no `Content-Type`".to_owned(),
+    }
+}
+
+/// Reads what a client still sends before it listens; a connection closed on it would lose it the answer.
+async fn discard(mut body: Body, limit: Duration) {
+    if body.size_hint().lower() > MAX_DISCARDED_BYTES {
+        return;
+    }
+    let all = async {
+        let mut discarded_bytes = 0;
+        while discarded_bytes <= MAX_DISCARDED_BYTES {
+            match std::future::poll_fn(|context| std::pin::Pin::new(&mut body).poll_frame(context)).await {
+                Some(Ok(frame)) => discarded_bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
+                Some(Err(_)) | None => break,
+            }
+        }
+    };
+    // Whoever sends slower than this does without the answer.
+    let _ = timeout(limit, all).await;
+}

@@ -1,0 +1,35 @@
+//! `/openapi.json` and `/docs`: the interface described, for programs and for people.
+
+use axum::{
+    Router,
+    body::Bytes,
+    http::header,
+    response::IntoResponse,
+    routing::{MethodRouter, get},
+};
+use utoipa::OpenApi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+/// What the document says besides its paths.
+#[derive(Debug, OpenApi)]
+#[openapi(
+    info(title = "intent-classifier", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    components(schemas(super::error::ProblemBody<'_>, super::error::FieldError)),
+    tags(
+        (name = "intents", description = "Text in, intent out"),
+        (name = "models", description = "The models that answer"),
+        (name = "health", description = "Probes and metrics"),
+    )
+)]
+pub(super) struct Description;
+
+/// Serves the document, written once.
+pub(super) fn document<S: Clone + Send + Sync + 'static>(document: &utoipa::openapi::OpenApi) -> MethodRouter<S> {
+    let json = Bytes::from(serde_json::to_vec(document).expect("an OpenAPI document is plain data"));
+    get(move || async move { ([(header::CONTENT_TYPE, "application/json")], json).into_response() })
+}
+
+/// Serves Swagger UI from the binary; it loads nothing from elsewhere.
+pub(super) fn swagger_ui<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    SwaggerUi::new("/docs").config(Config::new(["/openapi.json"])).into()
+}

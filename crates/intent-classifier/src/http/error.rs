@@ -1,0 +1,301 @@
+//! The only place where a failure becomes a response.
+//!
+//! Handlers return a [`Problem`]; [`render`] gives it the request's id and writes it as `application/problem+json`
+//! (RFC 9457). Answers of others that are errors without a body of ours get one there too.
+
+use std::{any::Any, collections::BTreeMap, fmt, time::Duration};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::{
+    IntoResponses, ToSchema,
+    openapi::{ContentBuilder, Ref, RefOr, Response as ResponseDoc, ResponseBuilder, example::ExampleBuilder},
+};
+
+use super::request_id::RequestId;
+
+/// Every kind of failure a client can see: a stable code, a status and a title.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    MalformedJson,
+    NotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    InvalidField,
+    Internal,
+    NotReady,
+    Overloaded,
+    NoModel,
+}
+
+impl Kind {
+    /// All kinds, by status.
+    pub(crate) const ALL: [Self; 11] = [
+        Self::MalformedJson,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::BodyTimeout,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::InvalidField,
+        Self::Internal,
+        Self::NotReady,
+        Self::Overloaded,
+        Self::NoModel,
+    ];
+
+    /// Returns the status, the code that ends the problem's type, and the title.
+    pub(crate) fn describe(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::MalformedJson => (StatusCode::BAD_REQUEST, "malformed-json", "The body is not valid JSON"),
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The resource does not take this method")
+            }
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
+            }
+            Self::InvalidField => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field is not valid"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed"),
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The server is still starting"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "There is more work than can be taken"),
+            Self::NoModel => (StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model could answer"),
+        }
+    }
+
+    /// Returns the problem's type: what it is, for programs.
+    fn uri(self) -> String {
+        format!("urn:intent-classifier:problem:{}", self.describe().1)
+    }
+}
+
+/// A failure on its way to the client.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    detail: String,
+    errors: Vec<FieldError>,
+    retry_after: Option<Duration>,
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct FieldError {
+    /// The field: `text`, `texts[3]`, `context.locale`.
+    #[schema(example = "text")]
+    pub(super) field: String,
+    /// What was found and what was expected.
+    #[schema(example = "must not be empty")]
+    pub(super) message: String,
+}
+
+/// The body of every error (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ProblemBody<'a> {
+    /// What kind of problem it is; stable.
+    #[serde(rename = "type")]
+    #[schema(value_type = String, example = "urn:intent-classifier:problem:invalid-field")]
+    kind: String,
+    /// The kind in words; stable.
+    title: &'a str,
+    /// The status of the response.
+    #[schema(example = 422)]
+    status: u16,
+    /// What happened this time.
+    detail: &'a str,
+    /// The request, as in `X-Request-ID`.
+    #[schema(value_type = uuid::Uuid)]
+    request_id: RequestId,
+    /// The fields that are wrong.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    #[schema(required = false)]
+    errors: &'a [FieldError],
+}
+
+impl FieldError {
+    /// Says what is wrong with a field, what was expected included.
+    pub(super) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl Problem {
+    /// Makes a problem that concerns no single field.
+    pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    /// Makes a problem of fields that are wrong.
+    pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
+        let detail = match &errors[..] {
+            [only] => format!("`{}` {}", only.field, only.message),
+            several => format!("{} fields are not valid", several.len()),
+        };
+        Self { errors, ..Self::new(Kind::InvalidField, detail) }
+    }
+
+    /// Names the fields that the problem is in.
+    pub(super) fn in_fields(self, errors: Vec<FieldError>) -> Self {
+        Self { errors, ..self }
+    }
+
+    /// Says when to try again; whole seconds, at least one.
+    pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    fn into_rendered(self, request_id: RequestId) -> Response {
+        let (status, _, title) = self.kind.describe();
+        let body = ProblemBody {
+            kind: self.kind.uri(),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail,
+            request_id,
+            errors: &self.errors,
+        };
+        let body = serde_json::to_vec(&body).expect("a problem is plain data");
+        let mut response = (status, Body::from(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(delay) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs_f64().ceil().max(1.0) as u64));
+        }
+        response
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    /// Leaves the body to [`render`], which knows the request's id.
+    fn into_response(self) -> Response {
+        let mut response = self.kind.describe().0.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Gives every error its body.
+pub(super) fn render(mut response: Response, request_id: RequestId) -> Response {
+    if !response.status().is_client_error() && !response.status().is_server_error() {
+        return response;
+    }
+    match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => {
+            let mut rendered = problem.into_rendered(request_id);
+            // `Allow` of a 405 is the router's work.
+            if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+                rendered.headers_mut().insert(header::ALLOW, allow);
+            }
+            rendered
+        }
+        // Only a health answer is an error with a body of its own.
+        None if response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json") => response,
+        None => {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.describe().0 == response.status());
+            let detail = response.status().canonical_reason().unwrap_or("unknown failure");
+            Problem::new(kind.unwrap_or(Kind::Internal), detail).into_rendered(request_id)
+        }
+    }
+}
+
+/// Answers a request whose handler panicked; the process lives on.
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    // The hook has logged the message and the place; the envelope logs the request.
+    drop(panic);
+    Problem::new(Kind::Internal, "the cause is in the log of the server, beside the id of this request").into_response()
+}
+
+/// Answers a request that matches no route.
+pub(super) async fn not_found() -> Problem {
+    Problem::new(Kind::NotFound, "no such path; `/docs` lists all")
+}
+
+/// Answers a request whose route has another method.
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "the `Allow` header lists the methods that this path takes")
+}
+
+/// Documents the failures of endpoints that take a text.
+#[derive(Debug)]
+pub(super) struct BodyProblems;
+
+impl IntoResponses for BodyProblems {
+    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
+        document(&[
+            Kind::MalformedJson,
+            Kind::BodyTimeout,
+            Kind::BodyTooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::InvalidField,
+            Kind::Internal,
+            Kind::NotReady,
+            Kind::Overloaded,
+            Kind::NoModel,
+        ])
+    }
+}
+
+/// Documents the failures of endpoints that need the models.
+#[derive(Debug)]
+pub(super) struct ServiceProblems;
+
+impl IntoResponses for ServiceProblems {
+    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
+        document(&[Kind::Internal, Kind::NotReady])
+    }
+}
+
+/// Documents the failures that any endpoint has.
+#[derive(Debug)]
+pub(super) struct AnyProblem;
+
+impl IntoResponses for AnyProblem {
+    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
+        document(&[Kind::Internal])
+    }
+}
+
+/// Describes each status once, with an example of every kind that has it.
+fn document(kinds: &[Kind]) -> BTreeMap<String, RefOr<ResponseDoc>> {
+    let mut by_status: BTreeMap<StatusCode, Vec<Kind>> = BTreeMap::new();
+    for &kind in kinds {
+        by_status.entry(kind.describe().0).or_default().push(kind);
+    }
+    by_status.into_iter().map(|(status, kinds)| (status.as_str().to_owned(), RefOr::T(response(&kinds)))).collect()
+}
+
+fn response(kinds: &[Kind]) -> ResponseDoc {
+    let titles: Vec<&str> = kinds.iter().map(|kind| kind.describe().2).collect();
+    let examples = kinds.iter().map(|kind| {
+        let (status, code, title) = kind.describe();
+        let example = json!({
+            "type": kind.uri(),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": title,
+            "request_id": "0199d2f4-5b7c-7cc3-98c4-dc0c0c07398f",
+        });
+        (code, ExampleBuilder::new().value(Some(example)).build())
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(RefOr::Ref(Ref::from_schema_name(ProblemBody::name()))))
+        .examples_from_iter(examples)
+        .build();
+    ResponseBuilder::new().description(titles.join("; ")).content("application/problem+json", content).build()
+}

@@ -1,0 +1,106 @@
+//! HTTP: one file per resource with its wire types, which go no further than this module.
+
+mod batch;
+mod body;
+mod classify;
+mod docs;
+mod error;
+mod health;
+mod intents;
+mod layers;
+mod metrics;
+mod request_id;
+mod routes;
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use self::error::{Kind, Problem};
+pub(crate) use self::{
+    classify::ClassifyAnswer,
+    request_id::RequestId,
+    routes::{openapi, router},
+};
+
+use crate::{
+    config::{InputSettings, Settings},
+    serving::Serving,
+    telemetry::metrics::Metrics,
+};
+
+/// What every handler sees.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// What a request may hold.
+    pub(crate) input: InputSettings,
+    /// How long a request's body may take to arrive.
+    pub(crate) request_timeout: Duration,
+    /// Everything that is counted.
+    pub(crate) metrics: Metrics,
+    /// Whether the process is starting, serving or draining.
+    pub(crate) phase: PhaseCell,
+    serving: OnceLock<Serving>,
+}
+
+impl App {
+    /// Makes the state of a server that is starting.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            input: settings.input.clone(),
+            request_timeout: settings.server.request_timeout(),
+            metrics: Metrics::new(),
+            phase: PhaseCell::default(),
+            serving: OnceLock::new(),
+        }
+    }
+
+    /// Lets requests be answered from now on.
+    pub(crate) fn start_serving(&self, serving: Serving) {
+        assert!(self.serving.set(serving).is_ok(), "a server starts once");
+        self.phase.advance(Phase::Serving);
+    }
+
+    /// Returns what answers, once it is there.
+    fn serving(&self) -> Result<&Serving, Problem> {
+        self.serving.get().ok_or_else(|| {
+            Problem::new(Kind::NotReady, "the models are being loaded").retry_after(Duration::from_secs(1))
+        })
+    }
+}
+
+/// Where a process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Phase {
+    /// Models are being loaded.
+    Starting,
+    /// Requests are answered.
+    Serving,
+    /// Requests are still answered, but no more should be sent.
+    Draining,
+}
+
+/// The phase that all threads see.
+#[derive(Debug, Default)]
+pub(crate) struct PhaseCell(AtomicU8);
+
+impl PhaseCell {
+    /// Returns the phase.
+    pub(crate) fn get(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Serving,
+            _ => Phase::Draining,
+        }
+    }
+
+    /// Goes on to a later phase; a process that drains never serves again.
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.0.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,157 @@
+//! The life of the server: bind, serve, drain.
+
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use intent_model::pack::Pack;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime,
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    config::{ModelSettings, ServerSettings, Settings},
+    http::{self, App, Phase},
+    serving::{self, Availability, Serving},
+};
+
+/// How long a client may take to send the head of a request, and a connection may idle between two.
+const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long to wait when the process has no file descriptor left for a new connection.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// Serves until a stop signal arrives and requests in flight are answered.
+///
+/// # Errors
+/// When the port cannot be bound or the async runtime cannot start.
+pub(crate) fn run(settings: Settings, pack: Option<Pack>) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
+    runtime.block_on(async {
+        let stop = stop_signal()?;
+        let address = settings.server.address();
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+        info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
+        let app = Arc::new(App::new(&settings));
+        let loading = tokio::task::spawn_blocking({
+            let (app, settings) = (Arc::clone(&app), settings.models.clone());
+            move || load_models(&app, &settings, pack)
+        });
+        tokio::select! {
+            () = serve(listener, &app, &settings.server, stop) => Ok(()),
+            Err(error) = async { loading.await? } => Err(error),
+        }
+    })
+}
+
+fn load_models(app: &App, settings: &ModelSettings, pack: Option<Pack>) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let assembly = serving::assemble(settings, pack)?;
+    for (model, availability) in &assembly.availability {
+        match availability {
+            Availability::Broken(reason) => error!(%model, reason, "a model cannot be used"),
+            other => info!(%model, status = %other, reason = other.reason(), "model"),
+        }
+    }
+    app.start_serving(Serving::start(assembly, settings));
+    info!(duration_ms = began.elapsed().as_millis() as u64, "ready");
+    Ok(())
+}
+
+/// Accepts connections until `stop` resolves, then drains: readiness fails first, then no more connections are taken,
+/// then requests in flight finish, each step within its time limit.
+async fn serve(listener: TcpListener, app: &Arc<App>, settings: &ServerSettings, stop: impl Future<Output = ()>) {
+    let router = http::router(app);
+    let connections = GracefulShutdown::new();
+
+    accept_until(stop, &listener, &router, &connections).await;
+    app.phase.advance(Phase::Draining);
+    info!(delay_ms = settings.drain_delay_ms, timeout_ms = settings.drain_timeout_ms, "draining");
+    accept_until(sleep(settings.drain_delay()), &listener, &router, &connections).await;
+    drop(listener);
+
+    let open_connections = connections.count();
+    match timeout(settings.drain_timeout(), connections.shutdown()).await {
+        Ok(()) => info!("stopped"),
+        Err(_) => warn!(open_connections, "stopped with requests unanswered: the time limit for draining has passed"),
+    }
+}
+
+async fn accept_until(
+    end: impl Future<Output = ()>,
+    listener: &TcpListener,
+    router: &Router,
+    connections: &GracefulShutdown,
+) {
+    let mut end = pin!(end);
+    loop {
+        tokio::select! {
+            () = &mut end => return,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => spawn_connection(stream, peer, router.clone(), connections),
+                Err(error) => {
+                    if !is_of_one_connection(&error) {
+                        warn!(%error, "cannot accept connections");
+                        sleep(ACCEPT_BACKOFF).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn spawn_connection(stream: TcpStream, peer: SocketAddr, router: Router, connections: &GracefulShutdown) {
+    // An answer is small and complete: waiting to fill a packet only delays it.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, %peer, "cannot switch off Nagle's algorithm");
+    }
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
+    builder.http2().timer(TokioTimer::new());
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let connection = connections.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            debug!(%error, %peer, "connection ended");
+        }
+    });
+}
+
+/// Tells whether only the connection that was being accepted is lost.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Resolves at the first SIGTERM or SIGINT; a second one ends the process at once, as if nobody listened.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            std::process::exit(130);
+        });
+    })
+}

@@ -1,0 +1,209 @@
+//! Puts together the models that are there.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use intent_engine::{Catalog, LoadedModel, Placement};
+use intent_model::{
+    Calibration, Model, ModelError, ModelKind, Rules,
+    directory::{ModelDirectory, Version},
+    pack::{Pack, PackErrors},
+};
+
+use super::pack::{self, ServedPack};
+use crate::config::ModelSettings;
+
+/// The name of the models' version when none was trained.
+const UNTRAINED: &str = "untrained";
+/// How right untrained models are assumed to be: the router asks them early and trusts them last.
+const UNTRAINED_ACCURACY: f32 = 0.5;
+/// How often untrained models are assumed to be sure.
+const UNTRAINED_COVERAGE: f32 = 0.5;
+
+/// Models that can serve together.
+#[derive(Debug)]
+pub(crate) struct Assembly {
+    /// The models.
+    pub(crate) catalog: Catalog,
+    /// The pack they are for.
+    pub(crate) pack: Pack,
+    /// Whether each model is there, and if not, why.
+    pub(crate) availability: BTreeMap<ModelKind, Availability>,
+}
+
+/// Whether a model is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Availability {
+    /// It is loaded.
+    Loaded,
+    /// What it needs is not there.
+    NotConfigured(String),
+    /// What it needs is there but cannot be used.
+    Broken(String),
+}
+
+/// Not even the least that is needed could be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AssemblyError {
+    /// The intent pack has mistakes.
+    #[error("the intent pack cannot be used:\n{0}")]
+    Pack(PackErrors),
+    /// The models do not fit the pack or each other.
+    #[error("the models cannot serve together")]
+    Models(#[source] ModelError),
+}
+
+impl Availability {
+    /// Returns the word used in answers.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Loaded => "healthy",
+            Self::NotConfigured(_) => "not_configured",
+            Self::Broken(_) => "unhealthy",
+        }
+    }
+
+    /// Returns why the model is not there.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Loaded => None,
+            Self::NotConfigured(reason) | Self::Broken(reason) => Some(reason),
+        }
+    }
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Loads the pack that is configured; `None` when none is.
+///
+/// # Errors
+/// [`AssemblyError::Pack`] with every mistake in it.
+pub(crate) fn load_configured_pack(settings: &ModelSettings) -> Result<Option<Pack>, AssemblyError> {
+    settings.pack.as_deref().map(Pack::load).transpose().map_err(AssemblyError::Pack)
+}
+
+/// Loads every model for which there is what it needs, for the configured pack, else the one of the version that
+/// serves, else the one in the binary.
+///
+/// # Errors
+/// [`AssemblyError`] when the pack, or all models together, cannot be used. A model that is missing is no error.
+pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Result<Assembly, AssemblyError> {
+    let version = ModelDirectory::new(&settings.directory).open_current();
+    let pack = match (configured, version.as_ref().ok().and_then(Option::as_ref).and_then(Version::pack_path)) {
+        (Some(pack), _) => pack,
+        (None, Some(path)) => Pack::load(&path).map_err(AssemblyError::Pack)?,
+        (None, None) => pack::embedded().map_err(AssemblyError::Pack)?,
+    };
+    let mut models = Models::new(&pack, version);
+    models.add_rules()?;
+    models.add_linear();
+    let Models { version, loaded, availability, .. } = models;
+    let name = match &version {
+        Ok(Some(version)) => version.manifest().version.clone(),
+        Ok(None) | Err(_) => UNTRAINED.to_owned(),
+    };
+    let catalog = Catalog::new(name, &pack.labels(), loaded).map_err(AssemblyError::Models)?;
+    Ok(Assembly { catalog, pack, availability })
+}
+
+/// What an assembly is made of, while it is made.
+struct Models<'a> {
+    pack: &'a Pack,
+    version: Result<Option<Version>, ModelError>,
+    loaded: Vec<LoadedModel>,
+    availability: BTreeMap<ModelKind, Availability>,
+}
+
+impl<'a> Models<'a> {
+    fn new(pack: &'a Pack, version: Result<Option<Version>, ModelError>) -> Self {
+        Self { pack, version, loaded: Vec::new(), availability: BTreeMap::new() }
+    }
+
+    fn add_rules(&mut self) -> Result<(), AssemblyError> {
+        let rules = Rules::compile(self.pack).map_err(AssemblyError::Models)?;
+        if rules.is_empty() {
+            self.miss(ModelKind::Rules, Availability::NotConfigured("the intent pack has no rules".to_owned()));
+        } else {
+            self.add(Arc::new(rules), Placement::Inline);
+        }
+        Ok(())
+    }
+
+    fn add_linear(&mut self) {
+        self.add_trained(ModelKind::Linear, Placement::Inline, Version::linear);
+    }
+
+    /// Adds a model of the version that serves.
+    fn add_trained<M: Model + 'static>(
+        &mut self,
+        kind: ModelKind,
+        placement: Placement,
+        load: impl FnOnce(&Version) -> Result<Option<M>, ModelError>,
+    ) {
+        let loaded = match &self.version {
+            Ok(Some(version)) if version.manifest().labels != self.pack.labels() => {
+                let (version, pack) = (&version.manifest().version, &self.pack.name);
+                Err(Availability::Broken(format!(
+                    "version `{version}` was trained for other intents than those of pack `{pack}`; train it again"
+                )))
+            }
+            Ok(Some(version)) => match load(version) {
+                Ok(Some(model)) => Ok(model),
+                Ok(None) => Err(Availability::NotConfigured(format!(
+                    "version `{}` has no such model",
+                    version.manifest().version
+                ))),
+                Err(error) => Err(Availability::Broken(chain(&error))),
+            },
+            Ok(None) => Err(Availability::NotConfigured("no version has been trained and promoted yet".to_owned())),
+            Err(error) => Err(Availability::Broken(chain(error))),
+        };
+        match loaded {
+            Ok(model) => self.add(Arc::new(model), placement),
+            Err(availability) => self.miss(kind, availability),
+        }
+    }
+
+    /// Adds a model with what the version knows of it.
+    fn add(&mut self, model: Arc<dyn Model>, placement: Placement) {
+        let kind = model.kind();
+        let version = self.version.as_ref().ok().and_then(Option::as_ref);
+        let entry = version
+            .map(Version::manifest)
+            .filter(|manifest| manifest.labels == self.pack.labels())
+            .and_then(|manifest| manifest.models.get(&kind));
+        self.loaded.push(LoadedModel {
+            model,
+            calibration: entry.map_or(Calibration::IDENTITY, |entry| entry.calibration),
+            accuracy: entry.map_or(UNTRAINED_ACCURACY, |entry| entry.metrics.accuracy as f32),
+            coverage: entry.map_or(UNTRAINED_COVERAGE, |entry| entry.metrics.coverage as f32),
+            placement,
+        });
+        self.availability.insert(kind, Availability::Loaded);
+    }
+
+    fn miss(&mut self, kind: ModelKind, availability: Availability) {
+        self.availability.insert(kind, availability);
+    }
+}
+
+/// Writes an error with its causes.
+fn chain(error: &ModelError) -> String {
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    message
+}
+
+impl Assembly {
+    /// Returns what answers need of the pack.
+    pub(super) fn served_pack(&self) -> ServedPack {
+        ServedPack::new(&self.pack)
+    }
+}

@@ -1,0 +1,6 @@
+//! What the process tells about itself: log lines and metrics.
+
+pub(crate) mod decision;
+pub(crate) mod logging;
+pub(crate) mod metrics;
+mod process;
