@@ -36,6 +36,9 @@ pub enum FineTuneError {
         /// What would do.
         expected: &'static str,
     },
+    /// The trained model could not be made into one that serves.
+    #[error("the trained model cannot be converted for serving")]
+    Model(#[from] intent_model::ModelError),
     /// The threads to compute on could not be started.
     #[error("cannot start threads to train on")]
     Threads(#[source] rayon::ThreadPoolBuildError),

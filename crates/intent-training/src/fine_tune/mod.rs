@@ -9,6 +9,7 @@ mod checkpoint;
 mod error;
 mod examples;
 mod export;
+mod fitted;
 mod network;
 mod optimizer;
 mod options;
@@ -22,7 +23,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::{architecture::Architecture, error::FineTuneError, options::Options, trainer::EpochReport};
+pub use self::{
+    architecture::Architecture,
+    error::FineTuneError,
+    fitted::{Classifier, train_classifier},
+    options::Options,
+    trainer::EpochReport,
+};
 use self::{
     examples::Examples,
     network::{Network, mix},

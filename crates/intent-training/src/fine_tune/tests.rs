@@ -7,7 +7,10 @@ use intent_model::Labels;
 use tempfile::TempDir;
 
 use super::{tiny_base::write_bert, *};
-use crate::progress::Quiet;
+use crate::{
+    progress::Quiet,
+    train::{Fitted, TrainOptions},
+};
 
 /// Texts of two intents, twenty each.
 fn dataset() -> Dataset {
@@ -73,6 +76,36 @@ fn a_tiny_network_learns_and_the_written_directory_answers_as_the_trained_one() 
     for (a, b) in again.iter().flatten().zip(tuned.validation_logits.iter().flatten()) {
         assert!((a - b).abs() < 1e-5, "{a} and {b}");
     }
+}
+
+#[test]
+fn a_trained_classifier_is_converted_and_calibrated_for_serving() {
+    let run = Run::new();
+    let (base, out) = (run.path("base"), run.path("out"));
+    let place = Place { base: &base, out: &out, checkpoint: None, resume: false, threads: 1 };
+    let dataset = Dataset { out_of_scope: vec!["qwerty".to_owned()], ..dataset() };
+    let classifier = train_classifier(&dataset, &place, &options(), &TrainOptions::default(), &Quiet).expect("trains");
+    let Fitted { calibration, metrics, .. } = &classifier.fitted;
+    assert_eq!((metrics.rows, metrics.accuracy), (2, 1.0));
+    assert!(calibration.temperature > 0.0 && calibration.out_of_scope.is_some() && metrics.auroc.is_some());
+    let mut files: Vec<String> =
+        classifier.files("distilbert").expect("readable").into_iter().map(|(name, _)| name).collect();
+    files.sort_unstable();
+    assert_eq!(
+        files,
+        [
+            "distilbert/classifier.json",
+            "distilbert/huggingface/config.json",
+            "distilbert/huggingface/model.safetensors",
+            "distilbert/huggingface/special_tokens_map.json",
+            "distilbert/huggingface/tokenizer.json",
+            "distilbert/huggingface/tokenizer_config.json",
+            "distilbert/huggingface/vocab.txt",
+            "distilbert/model.int8.onnx",
+            "distilbert/model.onnx",
+            "distilbert/tokenizer.json",
+        ]
+    );
 }
 
 #[test]
@@ -183,7 +216,7 @@ fn a_broken_base_is_named_with_what_is_wrong() {
         ("\"hidden_size\":8", "\"hidden_size\":4", "the word embeddings have 112 values, `config.json` asks for 56"),
         ("\"intermediate_size\":16", "\"intermediate_size\":15", "expected shape [15, 8], found 128 values"),
         ("\"num_hidden_layers\":2", "\"num_hidden_layers\":3", "layer.2.attention.q_lin.weight`"),
-        ("\"vocab_size\":14", "\"vocab_size\":13", "has 112 values, `config.json` asks for 104"),
+        ("\"vocab_size\":14", "\"vocab_size\":13", "have 112 values, `config.json` asks for 104"),
     ] {
         let changed = config.replace(from, to);
         assert_ne!(changed, config, "the test changes something");

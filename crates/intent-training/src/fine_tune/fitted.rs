@@ -1,0 +1,137 @@
+//! From a trained directory to a calibrated model that serves.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use intent_model::{
+    Calibration, Document, Model, Scores, SequenceClassifier,
+    directory::Content,
+    import::{ImportOptions, import},
+    transformer::Precision,
+};
+
+use super::{FineTuneError, FineTuned, Options, Place, fine_tune};
+use crate::{
+    calibrate,
+    dataset::Dataset,
+    evaluation::{
+        classification::{ConfusionMatrix, macro_f1},
+        metrics,
+    },
+    progress::Progress,
+    train::{Fitted, FittedMetrics, TrainOptions},
+};
+
+/// Texts scored at a time when the trained model is measured.
+const BATCH: usize = 64;
+
+/// A fine-tuned classifier in both its forms.
+#[derive(Debug)]
+pub struct Classifier {
+    /// The model as it serves: int8, calibrated on the rows that its epoch was chosen on.
+    pub fitted: Fitted<SequenceClassifier>,
+    /// How the training went, and the directory for Hugging Face transformers.
+    pub tuned: FineTuned,
+    /// The ONNX graphs, fp32 and int8, with their tokenizer.
+    pub serving: PathBuf,
+}
+
+/// Trains a classifier into the folder [`Place::out`]: `huggingface/` for transformers, `serving/` for this service, and
+/// calibrates what serves.
+///
+/// # Errors
+/// As [`fine_tune`], and [`FineTuneError::Model`] when the trained model cannot be imported.
+pub fn train_classifier(
+    dataset: &Dataset,
+    place: &Place<'_>,
+    options: &Options,
+    targets: &TrainOptions,
+    progress: &dyn Progress,
+) -> Result<Classifier, FineTuneError> {
+    let directory = place.out.join("huggingface");
+    let tuned = fine_tune(dataset, &Place { out: &directory, ..place.clone() }, options, progress)?;
+    progress.stage("convert to int8", 2);
+    let serving = place.out.join("serving");
+    import(&directory, &serving, &ImportOptions::default())?;
+    progress.advance(1);
+    let model = SequenceClassifier::load(&serving, Precision::Int8, &dataset.labels)?;
+    let fitted = calibrate(model, &tuned, dataset, options, targets)?;
+    progress.advance(1);
+    Ok(Classifier { fitted, tuned, serving })
+}
+
+impl Classifier {
+    /// Lists the files of a version: those that serve in `path`, those for transformers in `path/huggingface`.
+    ///
+    /// # Errors
+    /// [`FineTuneError::Io`] when a folder cannot be listed.
+    pub fn files(&self, path: &str) -> Result<Vec<(String, Content)>, FineTuneError> {
+        let mut files = list(&self.serving, path)?;
+        files.extend(list(&self.tuned.directory, &format!("{path}/huggingface"))?);
+        Ok(files)
+    }
+}
+
+fn list(folder: &Path, prefix: &str) -> Result<Vec<(String, Content)>, FineTuneError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(FineTuneError::io(folder))? {
+        let entry = entry.map_err(FineTuneError::io(folder))?;
+        files.push((format!("{prefix}/{}", entry.file_name().display()), Content::CopyOf(entry.path())));
+    }
+    Ok(files)
+}
+
+/// Fits temperature, gate and threshold on the rows that the epoch was chosen on, scored by the model that serves.
+fn calibrate(
+    model: SequenceClassifier,
+    tuned: &FineTuned,
+    dataset: &Dataset,
+    options: &Options,
+    targets: &TrainOptions,
+) -> Result<Fitted<SequenceClassifier>, FineTuneError> {
+    let scores = score(&model, tuned.validation.iter().map(|row| row.text.as_str()))?;
+    let foreign = score(&model, dataset.out_of_scope.iter().map(String::as_str))?;
+    let labels: Vec<u32> = tuned.validation.iter().map(|row| row.label).collect();
+    let logits: Vec<Vec<f32>> = scores.iter().map(|scores| scores.logits.clone()).collect();
+    let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect::<Vec<f32>>();
+    let (in_scope, foreign) = (foreignness(&scores), foreignness(&foreign));
+
+    let temperature = calibrate::fit_temperature(&logits, &labels);
+    let answers = calibrate::answers(&logits, &labels, temperature);
+    let pairs = logits.iter().zip(&labels).map(|(row, &label)| (label as usize, metrics::argmax(row)));
+    let confusions = ConfusionMatrix::count(&dataset.labels, pairs);
+    let accept = calibrate::solve_accept_threshold(&answers, targets.target_error);
+    Ok(Fitted {
+        calibration: Calibration {
+            temperature,
+            out_of_scope: calibrate::fit_gate(&in_scope, &foreign, targets.in_scope_retention),
+            accept_threshold: accept.threshold,
+        },
+        metrics: FittedMetrics {
+            rows: labels.len(),
+            accuracy: metrics::accuracy(&logits, &labels),
+            macro_f1: macro_f1(&confusions.per_intent()),
+            ece: metrics::expected_calibration_error(&answers),
+            auroc: metrics::auroc(&in_scope, &foreign),
+            accept,
+            hyper_parameters: BTreeMap::from([
+                ("epoch".to_owned(), tuned.best_epoch as f64),
+                ("learning_rate".to_owned(), f64::from(options.learning_rate)),
+                ("batch_size".to_owned(), options.batch_size as f64),
+            ]),
+        },
+        model,
+    })
+}
+
+fn score<'a>(model: &SequenceClassifier, texts: impl Iterator<Item = &'a str>) -> Result<Vec<Scores>, FineTuneError> {
+    let documents: Vec<Document> = texts.map(Document::new).collect();
+    let mut scores = Vec::with_capacity(documents.len());
+    for batch in documents.chunks(BATCH) {
+        scores.extend(model.score(&batch.iter().collect::<Vec<_>>())?);
+    }
+    Ok(scores)
+}
