@@ -8,24 +8,37 @@ use crate::{ModelError, transformer};
 
 /// The shape of a model and what it computes.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
-    pub(crate) family: Family,
-    pub(crate) task: Task,
-    pub(crate) hidden: usize,
-    pub(crate) heads: usize,
-    pub(crate) intermediate: usize,
-    pub(crate) layers: usize,
-    pub(crate) vocabulary: usize,
-    pub(crate) positions: usize,
-    pub(crate) layer_norm_epsilon: f32,
-    pub(crate) activation: Activation,
-    pub(crate) pad_token_id: u32,
+pub struct Config {
+    /// Which of the two architectures it is.
+    pub family: Family,
+    /// What it answers.
+    pub task: Task,
+    /// Width of a token's vector.
+    pub hidden: usize,
+    /// Attention heads per layer; a divisor of `hidden`.
+    pub heads: usize,
+    /// Width inside the feed-forward part of a layer.
+    pub intermediate: usize,
+    /// Transformer layers.
+    pub layers: usize,
+    /// Tokens that have an embedding.
+    pub vocabulary: usize,
+    /// Longest text in tokens, special ones included.
+    pub positions: usize,
+    /// What is added to a variance before its root divides.
+    pub layer_norm_epsilon: f32,
+    /// The non-linearity of the feed-forward blocks.
+    pub activation: Activation,
+    /// The token that fills up batches.
+    pub pad_token_id: u32,
 }
 
 /// The two architectures that can be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub enum Family {
+    /// Devlin et al. 2019.
     Bert,
+    /// Sanh et al. 2019; without token types and pooler.
     DistilBert,
 }
 
@@ -49,20 +62,24 @@ impl Family {
 
 /// What the model answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Task {
+pub enum Task {
     /// Hidden states, to be pooled into an embedding.
     Encode,
-    /// One logit per label; the names are empty when `config.json` has none, the head then decides how many there are.
-    Classify { labels: Vec<String> },
+    /// One logit per label.
+    Classify {
+        /// Their names in order; empty when `config.json` has none, the head then decides how many there are.
+        labels: Vec<String>,
+    },
 }
 
 /// The non-linearity of the feed-forward blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Activation {
+pub enum Activation {
     /// `x * Phi(x)` with the exact error function.
     Gelu,
     /// The approximation of GELU with tanh.
     GeluTanh,
+    /// The positive part.
     Relu,
 }
 

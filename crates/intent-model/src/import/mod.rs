@@ -5,10 +5,10 @@
 //! independent forward pass computes.
 
 mod check;
-pub(crate) mod config;
+pub mod config;
 pub(crate) mod graph;
 mod onnx;
-pub(crate) mod parameters;
+pub mod parameters;
 mod quantization;
 pub(crate) mod reference;
 pub(crate) mod tensors;
@@ -117,14 +117,23 @@ pub(crate) fn import_unchecked(source: &Path, out: &Path, options: &ImportOption
 }
 
 /// A directory of Hugging Face, read whole.
-struct HuggingFaceModel {
-    directory: PathBuf,
-    config: Config,
-    parameters: Parameters,
+#[derive(Debug)]
+pub struct HuggingFaceModel {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// The shape of the model.
+    pub config: Config,
+    /// Its weights.
+    pub parameters: Parameters,
 }
 
 impl HuggingFaceModel {
-    fn load(directory: &Path) -> Result<Self, ModelError> {
+    /// Reads `config.json` and the safetensors of a directory.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] when a file cannot be read, [`ModelError::InvalidFile`] when one is broken, does not fit the
+    /// others, or describes a model that cannot be imported.
+    pub fn load(directory: &Path) -> Result<Self, ModelError> {
         let config = Config::load(&directory.join("config.json"))?;
         let parameters = Parameters::take(&config, &mut Tensors::load(directory)?)?;
         Ok(Self { directory: directory.to_owned(), config, parameters })

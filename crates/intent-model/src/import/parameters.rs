@@ -10,62 +10,82 @@ use crate::{
 
 /// All weights of a model.
 #[derive(Debug)]
-pub(crate) struct Parameters {
+pub struct Parameters {
     /// `[vocabulary, hidden]`.
-    pub(crate) token_embeddings: Vec<f32>,
+    pub token_embeddings: Vec<f32>,
     /// `[positions, hidden]`.
-    pub(crate) position_embeddings: Vec<f32>,
+    pub position_embeddings: Vec<f32>,
     /// The row of token type 0, `[hidden]`, where the model has token types. Single texts have no other type.
-    pub(crate) token_type_embedding: Option<Vec<f32>>,
-    pub(crate) embedding_norm: Norm,
-    pub(crate) layers: Vec<Layer>,
-    pub(crate) head: Option<Head>,
+    pub token_type_embedding: Option<Vec<f32>>,
+    /// After the sum of the embeddings.
+    pub embedding_norm: Norm,
+    /// From the input to the output.
+    pub layers: Vec<Layer>,
+    /// What turns hidden states into logits, for classifiers.
+    pub head: Option<Head>,
 }
 
 /// One transformer layer, post-norm: attention, norm, feed-forward, norm.
 #[derive(Debug)]
-pub(crate) struct Layer {
-    pub(crate) query: Linear,
-    pub(crate) key: Linear,
-    pub(crate) value: Linear,
-    pub(crate) attention_output: Linear,
-    pub(crate) attention_norm: Norm,
-    pub(crate) up: Linear,
-    pub(crate) down: Linear,
-    pub(crate) output_norm: Norm,
+pub struct Layer {
+    /// What a token looks for.
+    pub query: Linear,
+    /// What it is found by.
+    pub key: Linear,
+    /// What it hands on.
+    pub value: Linear,
+    /// Mixes the heads.
+    pub attention_output: Linear,
+    /// After the attention.
+    pub attention_norm: Norm,
+    /// Into the feed-forward part.
+    pub up: Linear,
+    /// Out of it.
+    pub down: Linear,
+    /// After the feed-forward part.
+    pub output_norm: Norm,
 }
 
 /// What stands between the first token's hidden state and the logits.
 #[derive(Debug)]
-pub(crate) struct Head {
-    pub(crate) dense: Linear,
-    pub(crate) activation: HeadActivation,
-    pub(crate) classifier: Linear,
+pub struct Head {
+    /// BERT's pooler or DistilBERT's pre-classifier.
+    pub dense: Linear,
+    /// What follows it.
+    pub activation: HeadActivation,
+    /// One row per label.
+    pub classifier: Linear,
 }
 
 /// BERT's pooler ends in tanh, DistilBERT's pre-classifier in ReLU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum HeadActivation {
+pub enum HeadActivation {
+    /// Of BERT.
     Tanh,
+    /// Of DistilBERT.
     Relu,
 }
 
 /// `y = W x + b`.
 #[derive(Debug)]
-pub(crate) struct Linear {
+pub struct Linear {
     /// `[outputs, inputs]`, as PyTorch stores it.
-    pub(crate) weight: Vec<f32>,
+    pub weight: Vec<f32>,
     /// `[outputs]`.
-    pub(crate) bias: Vec<f32>,
-    pub(crate) inputs: usize,
-    pub(crate) outputs: usize,
+    pub bias: Vec<f32>,
+    /// How many values it takes.
+    pub inputs: usize,
+    /// How many it gives.
+    pub outputs: usize,
 }
 
 /// Layer normalisation, `[hidden]` each.
 #[derive(Debug)]
-pub(crate) struct Norm {
-    pub(crate) gamma: Vec<f32>,
-    pub(crate) beta: Vec<f32>,
+pub struct Norm {
+    /// What the normalised values are multiplied with.
+    pub gamma: Vec<f32>,
+    /// What is added then.
+    pub beta: Vec<f32>,
 }
 
 impl Parameters {

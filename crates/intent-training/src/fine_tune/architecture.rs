@@ -3,21 +3,21 @@
 /// The sizes that fix a `DistilBertForSequenceClassification` (Sanh et al. 2019, "DistilBERT, a distilled version of
 /// BERT").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Architecture {
+pub(crate) struct Architecture {
     /// Tokens of the tokenizer.
-    pub vocabulary: usize,
+    pub(crate) vocabulary: usize,
     /// Longest text in tokens, the two special ones included.
-    pub positions: usize,
+    pub(crate) positions: usize,
     /// Width of a token's vector.
-    pub dim: usize,
+    pub(crate) dim: usize,
     /// Width inside the feed-forward part of a layer.
-    pub hidden_dim: usize,
+    pub(crate) hidden_dim: usize,
     /// Attention heads per layer; divides `dim`.
-    pub heads: usize,
+    pub(crate) heads: usize,
     /// Transformer layers.
-    pub layers: usize,
+    pub(crate) layers: usize,
     /// Intents to tell apart.
-    pub labels: usize,
+    pub(crate) labels: usize,
 }
 
 /// What DistilBERT adds to a variance before it divides by its root, whatever its configuration says.

@@ -36,6 +36,9 @@ pub enum FineTuneError {
         /// What would do.
         expected: &'static str,
     },
+    /// The model to start from cannot be used.
+    #[error("cannot start from this model")]
+    Base(#[source] intent_model::ModelError),
     /// The trained model could not be made into one that serves.
     #[error("the trained model cannot be converted for serving")]
     Model(#[from] intent_model::ModelError),

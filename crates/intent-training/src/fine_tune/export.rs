@@ -23,11 +23,11 @@ pub(crate) fn write(
     labels: &[&str],
 ) -> Result<(), FineTuneError> {
     let save = |name: &str, bytes: &[u8]| write_atomically(&directory.join(name), bytes);
-    save("config.json", &pretty(&config(network, labels, pretrained.pad_token())))?;
+    save("config.json", &pretty(&config(network, labels, pretrained.model.config.pad_token_id)))?;
     write_tokenizer(&save, pretrained)?;
 
     let dim = network.architecture.dim;
-    let mut words = pretrained.words().to_vec();
+    let mut words = pretrained.model.parameters.token_embeddings.clone();
     for (row, &token) in parameters[network.layout.words.clone()].chunks_exact(dim).zip(vocabulary) {
         words[token as usize * dim..][..dim].copy_from_slice(row);
     }
@@ -84,7 +84,7 @@ fn write_tokenizer(
     pretrained: &Pretrained,
 ) -> Result<(), FineTuneError> {
     let source = |name: &str| {
-        let path = pretrained.directory.join(name);
+        let path = pretrained.model.directory.join(name);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -23,19 +23,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use self::{
-    architecture::Architecture,
-    error::FineTuneError,
-    fitted::{Classifier, train_classifier},
-    options::Options,
-    trainer::EpochReport,
-};
 use self::{
+    architecture::Architecture,
     examples::Examples,
     network::{Network, mix},
     pretrained::Pretrained,
     shards::Shards,
     trainer::Trainer,
+};
+pub use self::{
+    error::FineTuneError,
+    fitted::{Classifier, train_classifier},
+    options::Options,
+    trainer::EpochReport,
 };
 use crate::{
     dataset::{Dataset, Labelled, deal_folds},
@@ -101,8 +101,8 @@ pub fn fine_tune(
     let labels: Vec<&str> = dataset.labels.iter().collect();
     let architecture = Architecture { labels: labels.len(), ..pretrained.architecture };
     let network = Network::new(architecture, examples.vocabulary.len());
-    let parameters =
-        pretrained.parameters(&network.layout, &examples.vocabulary, &labels, mix(options.seed, u64::MAX))?;
+    let seed = mix(options.seed, u64::MAX);
+    let parameters = pretrained.parameters(&network.layout, &examples.vocabulary, &labels, seed);
 
     fs::create_dir_all(place.out).map_err(FineTuneError::io(place.out))?;
     let mut trainer = Trainer::new(&network, parameters, &examples, options, place.threads)?;
@@ -132,16 +132,15 @@ pub fn fine_tune(
 /// As for the base of [`fine_tune`]; [`FineTuneError::InvalidFile`] also when the directory holds no classifier.
 pub fn reference_logits(directory: &Path, texts: &[&str], max_tokens: usize) -> Result<Vec<Vec<f32>>, FineTuneError> {
     let pretrained = Pretrained::read(directory)?;
-    let labels: Vec<&str> = pretrained.labels.iter().map(String::as_str).collect();
-    if labels.is_empty() || !pretrained.has_head() {
-        let reason = "there is no sequence-classification head of DistilBERT";
-        return Err(FineTuneError::invalid(directory.join("model.safetensors"), reason));
+    let labels: Vec<&str> = pretrained.labels().iter().map(String::as_str).collect();
+    if labels.is_empty() || pretrained.head().is_none() {
+        let reason = "it is not a DistilBERT with a sequence-classification head and named labels";
+        return Err(FineTuneError::invalid(directory, reason));
     }
     let tokens = pretrained.encode(texts, max_tokens)?;
-    let architecture = Architecture { labels: labels.len(), ..pretrained.architecture };
-    let network = Network::new(architecture, architecture.vocabulary);
-    let vocabulary: Vec<u32> = (0..u32::try_from(architecture.vocabulary).unwrap_or(u32::MAX)).collect();
-    let parameters = pretrained.parameters(&network.layout, &vocabulary, &labels, 0)?;
+    let network = Network::new(pretrained.architecture, pretrained.architecture.vocabulary);
+    let vocabulary: Vec<u32> = (0..).take(pretrained.architecture.vocabulary).collect();
+    let parameters = pretrained.parameters(&network.layout, &vocabulary, &labels, 0);
     let texts: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
     let logits = Shards::new(1, 1)?.logits(&network, &parameters, &texts);
     Ok(logits.chunks_exact(labels.len()).map(<[f32]>::to_vec).collect())

@@ -1,68 +1,81 @@
-//! Reads a Hugging Face directory of a BERT or DistilBERT.
+//! The model to start from.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
+use std::{fs, ops::Range, path::Path};
+
+use intent_model::import::{
+    HuggingFaceModel,
+    config::{Activation, Task},
+    parameters::{Head, HeadActivation, Linear as StoredLinear, Norm},
 };
-
-use safetensors::{Dtype, SafeTensors};
-use serde_json::Value;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use super::{
     Architecture, FineTuneError,
-    network::mix,
-    parameters::{Layout, WORD_EMBEDDINGS},
+    network::{LayerNorm, Linear, mix},
+    parameters::Layout,
 };
 
-/// The weights to start from, under DistilBERT's names whatever the family was.
+/// The spread of a head that is drawn anew, as in Hugging Face transformers.
+const HEAD_DEVIATION: f32 = 0.02;
+
+/// A BERT or DistilBERT and its tokenizer.
+#[derive(Debug)]
 pub(crate) struct Pretrained {
-    pub(crate) directory: PathBuf,
-    pub(crate) architecture: Architecture,
+    pub(crate) model: HuggingFaceModel,
     pub(crate) tokenizer: Tokenizer,
-    /// The labels of the head, when there is a head that fits.
-    pub(crate) labels: Vec<String>,
-    tensors: HashMap<String, Vec<f32>>,
+    /// The shape of the model, with its own number of labels, 0 for an encoder.
+    pub(crate) architecture: Architecture,
 }
 
 impl Pretrained {
-    /// Reads `config.json`, `model.safetensors` and `tokenizer.json`.
-    ///
-    /// BERT's token types become part of the position embeddings: with a single text every token has type 0, so
-    /// adding that type's vector to every position gives the same function without token types, which is a DistilBERT.
-    /// BERT's pooler and its head are left out, as DistilBERT's head has another shape.
+    /// Reads `config.json`, the safetensors and `tokenizer.json` of a Hugging Face directory.
     ///
     /// # Errors
-    /// [`FineTuneError::Io`] when a file cannot be read, [`FineTuneError::InvalidFile`] when one is not what it should
-    /// be.
+    /// [`FineTuneError::Model`] when configuration or weights are not usable, [`FineTuneError::InvalidFile`] when they
+    /// are but cannot be fine-tuned here, or when the tokenizer is broken.
     pub(crate) fn read(directory: &Path) -> Result<Self, FineTuneError> {
-        let config_path = directory.join("config.json");
-        let config: Value = serde_json::from_slice(&fs::read(&config_path).map_err(FineTuneError::io(&config_path))?)
-            .map_err(|error| FineTuneError::invalid(&config_path, error.to_string()))?;
-        let architecture = read_architecture(&config).map_err(|reason| FineTuneError::invalid(&config_path, reason))?;
-
-        let weights_path = directory.join("model.safetensors");
-        let bytes = fs::read(&weights_path).map_err(FineTuneError::io(&weights_path))?;
-        let tensors =
-            read_tensors(&bytes, &architecture).map_err(|reason| FineTuneError::invalid(&weights_path, reason))?;
-
-        let tokenizer_path = directory.join("tokenizer.json");
-        let json = fs::read(&tokenizer_path).map_err(FineTuneError::io(&tokenizer_path))?;
+        let model = HuggingFaceModel::load(directory).map_err(FineTuneError::Base)?;
+        let config = &model.config;
+        if config.activation != Activation::Gelu {
+            let reason = format!("the activation is {:?}, only the exact `gelu` can be fine-tuned", config.activation);
+            return Err(FineTuneError::invalid(directory.join("config.json"), reason));
+        }
+        let architecture = Architecture {
+            vocabulary: config.vocabulary,
+            positions: config.positions,
+            dim: config.hidden,
+            hidden_dim: config.intermediate,
+            heads: config.heads,
+            layers: config.layers,
+            labels: labels(&model).len(),
+        };
+        let path = directory.join("tokenizer.json");
+        let json = fs::read(&path).map_err(FineTuneError::io(&path))?;
         let tokenizer =
-            Tokenizer::from_bytes(json).map_err(|error| FineTuneError::invalid(&tokenizer_path, error.to_string()))?;
+            Tokenizer::from_bytes(json).map_err(|error| FineTuneError::invalid(&path, error.to_string()))?;
         let tokens = tokenizer.get_vocab_size(true);
         if tokens > architecture.vocabulary {
             let reason = format!("it has {tokens} tokens, but `config.json` says {}", architecture.vocabulary);
-            return Err(FineTuneError::invalid(&tokenizer_path, reason));
+            return Err(FineTuneError::invalid(path, reason));
         }
-        Ok(Self { directory: directory.to_owned(), architecture, tokenizer, labels: read_labels(&config), tensors })
+        Ok(Self { model, tokenizer, architecture })
+    }
+
+    /// Returns the names of the labels that the model tells apart; none for an encoder.
+    pub(crate) fn labels(&self) -> &[String] {
+        labels(&self.model)
+    }
+
+    /// Returns DistilBERT's head. BERT's is of another shape and of no use here.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.model.parameters.head.as_ref().filter(|head| head.activation == HeadActivation::Relu)
     }
 
     /// Returns the tokens of each text, the special ones included, at most `max_tokens`.
     pub(crate) fn encode(&self, texts: &[&str], max_tokens: usize) -> Result<Vec<Vec<u32>>, FineTuneError> {
-        let invalid =
-            |error: tokenizers::Error| FineTuneError::invalid(self.directory.join("tokenizer.json"), error.to_string());
+        let invalid = |error: tokenizers::Error| {
+            FineTuneError::invalid(self.model.directory.join("tokenizer.json"), error.to_string())
+        };
         let mut tokenizer = self.tokenizer.clone();
         let max_length = max_tokens.min(self.architecture.positions);
         tokenizer.with_padding(None);
@@ -73,188 +86,83 @@ impl Pretrained {
         Ok(encodings.iter().map(|encoding| encoding.get_ids().to_vec()).collect())
     }
 
-    /// Returns the word table of the file, one row per token of the vocabulary.
-    pub(crate) fn words(&self) -> &[f32] {
-        &self.tensors[WORD_EMBEDDINGS]
-    }
-
-    /// Tells whether there are weights of DistilBERT's head.
-    pub(crate) fn has_head(&self) -> bool {
-        ["pre_classifier.weight", "classifier.weight"].iter().all(|name| self.tensors.contains_key(*name))
-    }
-
-    /// Returns the token that fills up batches elsewhere.
-    pub(crate) fn pad_token(&self) -> u32 {
-        self.tokenizer.token_to_id("[PAD]").unwrap_or(0)
-    }
-
     /// Tells whether the tokenizer knows no capital letters.
     pub(crate) fn lower_cases(&self) -> bool {
-        self.tokenizer
-            .encode("A", false)
-            .is_ok_and(|upper| self.tokenizer.encode("a", false).is_ok_and(|lower| upper.get_ids() == lower.get_ids()))
+        let tokens = |text| self.tokenizer.encode(text, false).map(|encoding| encoding.get_ids().to_vec()).ok();
+        tokens("A") == tokens("a")
     }
 
-    /// Fills a flat vector: with the weights of the file, the word rows of `tokens` alone, and a head that is drawn
-    /// anew unless the file has one for exactly these labels.
-    pub(crate) fn parameters(
-        &self,
-        layout: &Layout,
-        tokens: &[u32],
-        labels: &[&str],
-        seed: u64,
-    ) -> Result<Vec<f32>, FineTuneError> {
-        let same_labels = self.labels == labels;
-        let mut parameters = vec![0.0; layout.len()];
-        for (index, tensor) in layout.tensors.iter().enumerate() {
-            let values = &mut parameters[tensor.range.clone()];
-            let is_head = tensor.depth == 0;
-            match self.tensors.get(&tensor.name) {
-                Some(words) if tensor.name == WORD_EMBEDDINGS => {
-                    let dim = self.architecture.dim;
-                    for (row, &token) in values.chunks_exact_mut(dim).zip(tokens) {
-                        row.copy_from_slice(&words[token as usize * dim..][..dim]);
-                    }
-                }
-                Some(stored) if stored.len() == values.len() && (same_labels || !is_head) => {
-                    values.copy_from_slice(stored);
-                }
-                None | Some(_) if is_head => {
-                    if tensor.shape.len() == 2 {
-                        draw_normal(values, 0.02, mix(seed, index as u64));
-                    }
-                }
-                found => {
-                    let found = found.map_or("nothing".to_owned(), |stored| format!("{} values", stored.len()));
-                    let reason = format!("tensor `{}`: expected shape {:?}, found {found}", tensor.name, tensor.shape);
-                    return Err(FineTuneError::invalid(self.directory.join("model.safetensors"), reason));
+    /// Fills a flat vector: with the weights of the model, the word rows of `tokens` alone, and a head that is drawn
+    /// anew unless the model has one for exactly these labels.
+    ///
+    /// BERT's token types become part of the position embeddings: in a single text every token has type 0, so adding
+    /// that type's vector to every position gives the same function without token types, which is a DistilBERT.
+    pub(crate) fn parameters(&self, layout: &Layout, tokens: &[u32], labels: &[&str], seed: u64) -> Vec<f32> {
+        let dim = self.architecture.dim;
+        let stored = &self.model.parameters;
+        let mut flat = Flat(vec![0.0; layout.len()]);
+        for (row, &token) in flat.0[layout.words.clone()].chunks_exact_mut(dim).zip(tokens) {
+            row.copy_from_slice(&stored.token_embeddings[token as usize * dim..][..dim]);
+        }
+        flat.put(&layout.positions, &[&stored.position_embeddings]);
+        if let Some(token_type) = &stored.token_type_embedding {
+            for row in flat.0[layout.positions.clone()].chunks_exact_mut(dim) {
+                row.iter_mut().zip(token_type).for_each(|(value, offset)| *value += offset);
+            }
+        }
+        flat.put_norm(&layout.embedding_norm, &stored.embedding_norm);
+        for (place, layer) in layout.layers.iter().zip(&stored.layers) {
+            flat.put_linear(&place.query_key_value, &[&layer.query, &layer.key, &layer.value]);
+            flat.put_linear(&place.attention_output, &[&layer.attention_output]);
+            flat.put_norm(&place.attention_norm, &layer.attention_norm);
+            flat.put_linear(&place.expand, &[&layer.up]);
+            flat.put_linear(&place.contract, &[&layer.down]);
+            flat.put_norm(&place.output_norm, &layer.output_norm);
+        }
+        match self.head() {
+            Some(head) if self.labels() == labels => {
+                flat.put_linear(&layout.pre_classifier, &[&head.dense]);
+                flat.put_linear(&layout.classifier, &[&head.classifier]);
+            }
+            _ => {
+                for (index, linear) in [&layout.pre_classifier, &layout.classifier].into_iter().enumerate() {
+                    draw_normal(&mut flat.0[linear.weight.clone()], HEAD_DEVIATION, mix(seed, index as u64));
                 }
             }
         }
-        Ok(parameters)
+        flat.0
     }
 }
 
-fn read_architecture(config: &Value) -> Result<Architecture, String> {
-    let family = config["model_type"].as_str().unwrap_or_default();
-    let is_bert = match family {
-        "bert" => true,
-        "distilbert" => false,
-        _ => return Err(format!("`model_type` is `{family}`, expected `bert` or `distilbert`")),
-    };
-    let activation = config[if is_bert { "hidden_act" } else { "activation" }].as_str().unwrap_or("gelu");
-    if activation != "gelu" {
-        return Err(format!("the activation is `{activation}`, expected `gelu`"));
+fn labels(model: &HuggingFaceModel) -> &[String] {
+    match &model.config.task {
+        Task::Classify { labels } => labels,
+        Task::Encode => &[],
     }
-    let positions = config["position_embedding_type"].as_str().unwrap_or("absolute");
-    if positions != "absolute" {
-        return Err(format!("`position_embedding_type` is `{positions}`, expected `absolute`"));
-    }
-    let size = |bert: &str, distilbert: &str| {
-        let key = if is_bert { bert } else { distilbert };
-        match config[key].as_u64() {
-            Some(value) if (1..1 << 24).contains(&value) => Ok(value as usize),
-            _ => Err(format!("`{key}` is {}, expected a whole number above 0", config[key])),
+}
+
+/// The vector that is filled.
+struct Flat(Vec<f32>);
+
+impl Flat {
+    /// Writes `parts` side by side into the place `range`.
+    fn put(&mut self, range: &Range<usize>, parts: &[&[f32]]) {
+        let mut start = range.start;
+        for part in parts {
+            self.0[start..start + part.len()].copy_from_slice(part);
+            start += part.len();
         }
-    };
-    let architecture = Architecture {
-        vocabulary: size("vocab_size", "vocab_size")?,
-        positions: size("max_position_embeddings", "max_position_embeddings")?,
-        dim: size("hidden_size", "dim")?,
-        hidden_dim: size("intermediate_size", "hidden_dim")?,
-        heads: size("num_attention_heads", "n_heads")?,
-        layers: size("num_hidden_layers", "n_layers")?,
-        labels: 0,
-    };
-    if !architecture.dim.is_multiple_of(architecture.heads) {
-        return Err(format!("{} attention heads do not divide the width {}", architecture.heads, architecture.dim));
+        debug_assert_eq!(start, range.end, "the shapes were checked when the model was read");
     }
-    Ok(architecture)
-}
 
-/// Returns the labels of a DistilBERT's head in order; empty when there are none or when they are not numbered from 0.
-fn read_labels(config: &Value) -> Vec<String> {
-    let Some(names) = config["id2label"].as_object() else { return Vec::new() };
-    let labels: Option<Vec<String>> =
-        (0..names.len()).map(|id| Some(names.get(&id.to_string())?.as_str()?.to_owned())).collect();
-    labels.unwrap_or_default()
-}
+    fn put_linear(&mut self, place: &Linear, parts: &[&StoredLinear]) {
+        self.put(&place.weight, &parts.iter().map(|part| part.weight.as_slice()).collect::<Vec<_>>());
+        self.put(&place.bias, &parts.iter().map(|part| part.bias.as_slice()).collect::<Vec<_>>());
+    }
 
-fn read_tensors(bytes: &[u8], architecture: &Architecture) -> Result<HashMap<String, Vec<f32>>, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-    let mut tensors = HashMap::new();
-    let mut token_types = None;
-    for (name, view) in file.iter() {
-        let plain = name.strip_prefix("bert.").or_else(|| name.strip_prefix("distilbert.")).unwrap_or(name);
-        let is_token_types = plain == "embeddings.token_type_embeddings.weight";
-        let Some(name) = distilbert_name(plain).or(is_token_types.then(String::new)) else { continue };
-        let values = floats(view.dtype(), view.data()).map_err(|reason| format!("tensor `{plain}` {reason}"))?;
-        if is_token_types {
-            token_types = Some(values);
-        } else {
-            tensors.insert(name, values);
-        }
-    }
-    let words = tensors.get(WORD_EMBEDDINGS).ok_or("there is no tensor `embeddings.word_embeddings.weight`")?;
-    let expected = architecture.vocabulary * architecture.dim;
-    if words.len() != expected {
-        return Err(format!("the word embeddings have {} values, `config.json` asks for {expected}", words.len()));
-    }
-    if let Some(types) = token_types {
-        let positions = tensors
-            .get_mut("distilbert.embeddings.position_embeddings.weight")
-            .ok_or("there is no tensor `embeddings.position_embeddings.weight`")?;
-        let first = types.get(..architecture.dim).ok_or("the token type embeddings are too short")?;
-        for row in positions.chunks_exact_mut(architecture.dim) {
-            row.iter_mut().zip(first).for_each(|(value, offset)| *value += offset);
-        }
-    }
-    Ok(tensors)
-}
-
-/// Returns the name that a tensor has in a DistilBERT; `None` when DistilBERT has no such tensor.
-fn distilbert_name(plain: &str) -> Option<String> {
-    let (stem, kind) = plain.rsplit_once('.')?;
-    // The first BERT files name the parts of a layer norm otherwise.
-    let kind = match kind {
-        "weight" | "gamma" => "weight",
-        "bias" | "beta" => "bias",
-        _ => return None,
-    };
-    if ["pre_classifier", "classifier"].contains(&stem) {
-        return Some(format!("{stem}.{kind}"));
-    }
-    if ["word_embeddings", "position_embeddings", "LayerNorm"].iter().any(|part| stem == format!("embeddings.{part}")) {
-        return Some(format!("distilbert.{stem}.{kind}"));
-    }
-    if stem.starts_with("transformer.layer.") {
-        return Some(format!("distilbert.{stem}.{kind}"));
-    }
-    let (layer, part) = stem.strip_prefix("encoder.layer.")?.split_once('.')?;
-    let part = match part {
-        "attention.self.query" => "attention.q_lin",
-        "attention.self.key" => "attention.k_lin",
-        "attention.self.value" => "attention.v_lin",
-        "attention.output.dense" => "attention.out_lin",
-        "attention.output.LayerNorm" => "sa_layer_norm",
-        "intermediate.dense" => "ffn.lin1",
-        "output.dense" => "ffn.lin2",
-        "output.LayerNorm" => "output_layer_norm",
-        _ => return None,
-    };
-    Some(format!("distilbert.transformer.layer.{layer}.{part}.{kind}"))
-}
-
-fn floats(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
-    match dtype {
-        Dtype::F32 => Ok(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()),
-        Dtype::BF16 => Ok(bytes
-            .as_chunks::<2>()
-            .0
-            .iter()
-            .map(|bytes| f32::from_bits(u32::from(u16::from_le_bytes(*bytes)) << 16))
-            .collect()),
-        other => Err(format!("is of type {other:?}, expected F32 or BF16")),
+    fn put_norm(&mut self, place: &LayerNorm, norm: &Norm) {
+        self.put(&place.weight, &[&norm.gamma]);
+        self.put(&place.bias, &[&norm.beta]);
     }
 }
 

@@ -1,4 +1,5 @@
 use std::{
+    error::Error,
     fs,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -173,7 +174,7 @@ fn token_types_become_part_of_the_positions() {
         let pretrained = Pretrained::read(directory).expect("readable");
         let architecture = Architecture { labels: 2, ..pretrained.architecture };
         let layout = parameters::Layout::new(&architecture, 1);
-        let parameters = pretrained.parameters(&layout, &[5], &["a", "b"], 0).expect("complete");
+        let parameters = pretrained.parameters(&layout, &[5], &["a", "b"], 0);
         parameters[layout.positions].to_vec()
     };
     for (with, without) in read(&run.path("base")).iter().zip(read(&plain)) {
@@ -194,9 +195,14 @@ fn a_tenth_of_the_training_rows_is_held_out_when_there_is_no_validation() {
 #[test]
 fn training_that_no_longer_helps_ends_early() {
     let run = Run::new();
-    let tuned = run.tune("out", &Options { epochs: 60, patience: 2, ..options() }, 2);
-    assert!(tuned.epochs.len() < 60, "{} epochs", tuned.epochs.len());
-    assert!(tuned.epochs.len() <= tuned.best_epoch + 2);
+    let (base, out) = (run.path("base"), run.path("out"));
+    let place = Place { base: &base, out: &out, checkpoint: None, resume: false, threads: 1 };
+    // The better a network learns the training rows, the worse it does on a row with the wrong label.
+    let wrong = vec![Labelled { text: "play some music".to_owned(), label: 1 }];
+    let dataset = Dataset { validation: wrong, ..dataset() };
+    let tuned = fine_tune(&dataset, &place, &Options { patience: 2, ..options() }, &Quiet).expect("trains");
+    assert!(tuned.epochs.len() < options().epochs, "{} epochs", tuned.epochs.len());
+    assert_eq!(tuned.epochs.len(), tuned.best_epoch + 2);
 }
 
 #[test]
@@ -206,17 +212,15 @@ fn a_broken_base_is_named_with_what_is_wrong() {
     let fail = || {
         let out = run.path("out");
         let place = Place { base: &base, out: &out, checkpoint: None, resume: false, threads: 1 };
-        fine_tune(&dataset(), &place, &options(), &Quiet).expect_err("unusable base").to_string()
+        let error = fine_tune(&dataset(), &place, &options(), &Quiet).expect_err("unusable base");
+        format!("{error}: {}", error.source().map_or(String::new(), ToString::to_string))
     };
     let config = fs::read_to_string(base.join("config.json")).expect("readable");
     for (from, to, expected) in [
-        ("\"bert\"", "\"gpt2\"", "`model_type` is `gpt2`, expected `bert` or `distilbert`"),
-        ("\"gelu\"", "\"relu\"", "the activation is `relu`"),
-        ("\"hidden_size\":8", "\"hidden_size\":9", "attention heads do not divide"),
-        ("\"hidden_size\":8", "\"hidden_size\":4", "the word embeddings have 112 values, `config.json` asks for 56"),
-        ("\"intermediate_size\":16", "\"intermediate_size\":15", "expected shape [15, 8], found 128 values"),
-        ("\"num_hidden_layers\":2", "\"num_hidden_layers\":3", "layer.2.attention.q_lin.weight`"),
-        ("\"vocab_size\":14", "\"vocab_size\":13", "have 112 values, `config.json` asks for 104"),
+        ("\"bert\"", "\"gpt2\"", "`model_type` is `gpt2`"),
+        ("\"gelu\"", "\"relu\"", "the activation is Relu, only the exact `gelu` can be fine-tuned"),
+        ("\"intermediate_size\":16", "\"intermediate_size\":15", "layer.0.intermediate.dense.weight` has the shape"),
+        ("\"num_hidden_layers\":2", "\"num_hidden_layers\":3", "layer.2.attention.self.query.weight` is missing"),
     ] {
         let changed = config.replace(from, to);
         assert_ne!(changed, config, "the test changes something");
