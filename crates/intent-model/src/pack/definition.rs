@@ -6,7 +6,8 @@ use toml::de::DeTable;
 
 use super::{
     Intent, LabelledText, Pack, Pattern, Place, Rule,
-    pattern::{Script, compile_expression, expression_fault, words_fault},
+    expression::Expression,
+    pattern::{Script, expression_fault, words_fault},
     problem::{ProblemCode, Problems},
     source::SourceFile,
     table::{START, Table, Text},
@@ -188,7 +189,7 @@ fn check_entry(table: &Table<'_>, pattern: &Pattern, entry: &Text, script: Optio
     }
     let fault = match pattern {
         Pattern::Phrases(_) | Pattern::Keywords(_) => words_fault(pattern, &entry.text, script),
-        Pattern::Regex(_) => match compile_expression(&entry.text) {
+        Pattern::Regex(_) => match Expression::compile(&entry.text) {
             Ok(expression) => expression_fault(&expression, script),
             Err(message) => {
                 problem(ProblemCode::InvalidRegex, format!("`{shown}` is not a regular expression: {message}"));

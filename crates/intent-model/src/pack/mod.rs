@@ -43,6 +43,7 @@
 
 mod checks;
 mod definition;
+mod expression;
 mod pattern;
 mod problem;
 mod report;
@@ -59,7 +60,8 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub(crate) use pattern::{compile_expression, is_whole, keyword_alternatives};
+pub(crate) use expression::{Expression, ExpressionSet};
+pub(crate) use pattern::{is_whole, keyword_alternatives};
 pub use problem::{PackErrors, Place, Problem, ProblemCode};
 pub use report::{IntentSummary, Matches, PackReport, RuleSummary, RulesCoverage, SplitSizes};
 

@@ -1,18 +1,14 @@
 //! Finds all rules that match a folded text in one pass and a few.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
-use aho_corasick::{AhoCorasick, MatchKind, StartKind};
-use regex::{Regex, RegexSet, RegexSetBuilder};
+use aho_corasick::{AhoCorasick, MatchKind, Span, StartKind};
 
-use super::literals::required_literals;
+use super::literals::required_choices;
 use crate::{
-    pack::{Pattern, compile_expression, is_whole, keyword_alternatives},
+    pack::{Expression, ExpressionSet, Pattern, is_whole, keyword_alternatives},
     text::fold,
 };
-
-/// The most bytes the set of expressions without required words may take.
-const EXPRESSION_SET_BYTES: usize = 64 * 1024 * 1024;
 
 /// All patterns of a pack, compiled together.
 #[derive(Debug)]
@@ -23,12 +19,23 @@ pub(super) struct Matcher {
     meanings: Vec<Vec<Meaning>>,
     /// Per rule, the keyword entries that must be found; 0 for rules without keywords.
     keyword_masks: Vec<u64>,
-    /// Expressions that are run when a word of theirs was found, with their rules.
-    filtered: Vec<(Regex, usize)>,
-    /// Expressions that are run on every text.
-    unfiltered: RegexSet,
-    /// The rule of each expression in `unfiltered`.
-    unfiltered_rules: Vec<usize>,
+    /// Expressions that are run when their words were found, and only around them.
+    filtered: Vec<Filtered>,
+    /// How many choices these have together.
+    choices: usize,
+    /// Expressions without such words, with their rules.
+    unfiltered: Vec<(Expression, usize)>,
+    /// All of `unfiltered` at once, without word boundaries; says which of them to run.
+    unfiltered_set: ExpressionSet,
+}
+
+/// An expression with words that it cannot match without.
+#[derive(Debug)]
+struct Filtered {
+    expression: Expression,
+    rule: usize,
+    /// The choices, among those of all expressions, of which each must have a word in the text.
+    choices: Range<usize>,
 }
 
 /// What it means that a word occurs.
@@ -38,8 +45,8 @@ enum Meaning {
     Phrase { rule: usize },
     /// One of the rule's keyword entries is there, if the word is whole.
     Keyword { rule: usize, entry: u32 },
-    /// The expression may match.
-    Expression { index: usize },
+    /// A choice of an expression is fulfilled.
+    Choice { choice: usize },
 }
 
 /// Why patterns do not compile.
@@ -53,50 +60,11 @@ pub(super) struct Fault {
 impl Matcher {
     /// Compiles the patterns of all rules, in the order of the rules.
     pub(super) fn compile(patterns: &[&Pattern]) -> Result<Self, Fault> {
-        let mut words = Words::default();
-        let mut keyword_masks = vec![0; patterns.len()];
-        let mut filtered = Vec::new();
-        let mut unfiltered = Vec::new();
-        let mut unfiltered_rules = Vec::new();
+        let mut builder = Builder::default();
         for (rule, pattern) in patterns.iter().enumerate() {
-            let fault = |reason| Fault { rule: Some(rule), reason };
-            match pattern {
-                Pattern::Phrases(entries) => {
-                    entries.iter().for_each(|entry| words.add(fold(entry), Meaning::Phrase { rule }));
-                }
-                Pattern::Keywords(entries) if entries.len() > 64 => {
-                    return Err(fault(format!("has {} keywords, at most 64 are allowed", entries.len())));
-                }
-                Pattern::Keywords(entries) => {
-                    for (entry, text) in (0..).zip(entries) {
-                        keyword_masks[rule] |= 1 << entry;
-                        keyword_alternatives(text).for_each(|word| words.add(word, Meaning::Keyword { rule, entry }));
-                    }
-                }
-                Pattern::Regex(entries) => {
-                    for entry in entries {
-                        let expression = compile_expression(entry).map_err(fault)?;
-                        let Some(literals) = required_literals(&expression.hir) else {
-                            unfiltered.push(entry);
-                            unfiltered_rules.push(rule);
-                            continue;
-                        };
-                        let index = filtered.len();
-                        filtered.push((expression.regex, rule));
-                        literals.into_iter().for_each(|literal| words.add(literal, Meaning::Expression { index }));
-                    }
-                }
-            }
+            builder.add(rule, pattern).map_err(|reason| Fault { rule: Some(rule), reason })?;
         }
-        let fault = |reason: String| Fault { rule: None, reason };
-        let unfiltered = RegexSetBuilder::new(&unfiltered)
-            .case_insensitive(true)
-            .size_limit(EXPRESSION_SET_BYTES)
-            .dfa_size_limit(EXPRESSION_SET_BYTES)
-            .build()
-            .map_err(|error| fault(format!("the expressions together are too large: {error}")))?;
-        let (words, meanings) = words.compile().map_err(|error| fault(format!("too many patterns: {error}")))?;
-        Ok(Self { words, meanings, keyword_masks, filtered, unfiltered, unfiltered_rules })
+        builder.build().map_err(|reason| Fault { rule: None, reason })
     }
 
     /// Returns the indices of the rules that match, in ascending order.
@@ -104,23 +72,29 @@ impl Matcher {
         let mut found = Found {
             rules: vec![false; self.keyword_masks.len()],
             keywords: vec![0; self.keyword_masks.len()],
-            candidates: vec![false; self.filtered.len()],
+            choices: vec![None; self.choices],
         };
         for hit in self.words.find_overlapping_iter(folded) {
             let whole = is_whole(folded, hit.start(), hit.end());
             for meaning in &self.meanings[hit.pattern().as_usize()] {
-                found.note(*meaning, whole);
+                found.note(*meaning, whole, hit.span());
             }
         }
         for (rule, (entries, mask)) in found.keywords.iter().zip(&self.keyword_masks).enumerate() {
             found.rules[rule] |= *mask != 0 && entries == mask;
         }
-        for ((expression, rule), candidate) in self.filtered.iter().zip(found.candidates) {
+        for Filtered { expression, rule, choices } in &self.filtered {
             // Another expression of the same rule may have matched already.
-            found.rules[*rule] |= candidate && !found.rules[*rule] && expression.is_match(folded);
+            if found.rules[*rule] {
+                continue;
+            }
+            if let Some(window) = window(folded, &found.choices[choices.clone()], expression.longest()) {
+                found.rules[*rule] = expression.is_match_within(folded, window);
+            }
         }
-        for index in self.unfiltered.matches(folded) {
-            found.rules[self.unfiltered_rules[index]] = true;
+        for index in self.unfiltered_set.candidates(folded) {
+            let (expression, rule) = &self.unfiltered[index];
+            found.rules[*rule] |= !found.rules[*rule] && expression.is_match(folded);
         }
         found.rules.iter().enumerate().filter(|(_, matched)| **matched).map(|(rule, _)| rule).collect()
     }
@@ -132,31 +106,102 @@ struct Found {
     rules: Vec<bool>,
     /// Per rule, the keyword entries found so far.
     keywords: Vec<u64>,
-    /// Per filtered expression, whether it may match.
-    candidates: Vec<bool>,
+    /// Per choice, where its words were found.
+    choices: Vec<Option<Occurrences>>,
+}
+
+/// Where the words of a choice stand in a text.
+#[derive(Clone, Copy, Debug)]
+struct Occurrences {
+    /// The least offset at which one ends.
+    first_end: usize,
+    /// The greatest offset at which one begins.
+    last_start: usize,
+}
+
+/// Returns the part of a text that holds every match of an expression, given where its words are and the most bytes a
+/// match may have; `None` when there can be no match.
+fn window(text: &str, choices: &[Option<Occurrences>], longest: Option<usize>) -> Option<Range<usize>> {
+    let (mut start, mut end) = (0, text.len());
+    for choice in choices {
+        let Occurrences { first_end, last_start } = (*choice)?;
+        if let Some(longest) = longest {
+            start = start.max(first_end.saturating_sub(longest));
+            end = end.min(last_start.saturating_add(longest));
+        }
+    }
+    let (start, end) = (text.floor_char_boundary(start), text.ceil_char_boundary(end));
+    (start < end).then_some(start..end)
 }
 
 impl Found {
-    fn note(&mut self, meaning: Meaning, whole: bool) {
+    fn note(&mut self, meaning: Meaning, whole: bool, span: Span) {
         match meaning {
             Meaning::Phrase { rule } if whole => self.rules[rule] = true,
             Meaning::Keyword { rule, entry } if whole => self.keywords[rule] |= 1 << entry,
-            Meaning::Expression { index } => self.candidates[index] = true,
+            Meaning::Choice { choice } => {
+                let found = self.choices[choice].get_or_insert(Occurrences { first_end: span.end, last_start: 0 });
+                found.first_end = found.first_end.min(span.end);
+                found.last_start = found.last_start.max(span.start);
+            }
             Meaning::Phrase { .. } | Meaning::Keyword { .. } => {}
         }
     }
 }
 
-/// The distinct words of all patterns.
+/// Collects patterns rule by rule.
 #[derive(Default)]
-struct Words {
-    indices: HashMap<String, usize>,
+struct Builder {
     words: Vec<String>,
+    indices: HashMap<String, usize>,
     meanings: Vec<Vec<Meaning>>,
+    keyword_masks: Vec<u64>,
+    filtered: Vec<Filtered>,
+    choices: usize,
+    unfiltered: Vec<(Expression, usize)>,
 }
 
-impl Words {
-    fn add(&mut self, word: String, meaning: Meaning) {
+impl Builder {
+    fn add(&mut self, rule: usize, pattern: &Pattern) -> Result<(), String> {
+        self.keyword_masks.push(0);
+        match pattern {
+            Pattern::Phrases(entries) => {
+                entries.iter().for_each(|entry| self.add_word(fold(entry), Meaning::Phrase { rule }));
+            }
+            Pattern::Keywords(entries) if entries.len() > 64 => {
+                return Err(format!("has {} keywords, at most 64 are allowed", entries.len()));
+            }
+            Pattern::Keywords(entries) => {
+                for (entry, text) in (0..).zip(entries) {
+                    self.keyword_masks[rule] |= 1 << entry;
+                    keyword_alternatives(text).for_each(|word| self.add_word(word, Meaning::Keyword { rule, entry }));
+                }
+            }
+            Pattern::Regex(entries) => {
+                for entry in entries {
+                    self.add_expression(rule, Expression::compile(entry)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_expression(&mut self, rule: usize, expression: Expression) {
+        let required = required_choices(expression.hir());
+        if required.is_empty() {
+            self.unfiltered.push((expression, rule));
+            return;
+        }
+        let first = self.choices;
+        for literals in required {
+            let choice = self.choices;
+            literals.into_iter().for_each(|literal| self.add_word(literal, Meaning::Choice { choice }));
+            self.choices += 1;
+        }
+        self.filtered.push(Filtered { expression, rule, choices: first..self.choices });
+    }
+
+    fn add_word(&mut self, word: String, meaning: Meaning) {
         // An empty word is refused when a pack is loaded; in a pack made by hand it matches nothing.
         if word.is_empty() {
             return;
@@ -172,11 +217,52 @@ impl Words {
         }
     }
 
-    fn compile(self) -> Result<(AhoCorasick, Vec<Vec<Meaning>>), aho_corasick::BuildError> {
-        let automaton = AhoCorasick::builder()
+    fn build(self) -> Result<Matcher, String> {
+        let words = AhoCorasick::builder()
             .match_kind(MatchKind::Standard)
             .start_kind(StartKind::Unanchored)
-            .build(&self.words)?;
-        Ok((automaton, self.meanings))
+            .build(&self.words)
+            .map_err(|error| format!("the phrases, keywords and expressions hold too many words: {error}"))?;
+        let unfiltered_set = ExpressionSet::compile(self.unfiltered.iter().map(|(expression, _)| expression))
+            .map_err(|reason| format!("too many expressions require no word that could be looked for: {reason}"))?;
+        Ok(Matcher {
+            words,
+            meanings: self.meanings,
+            keyword_masks: self.keyword_masks,
+            filtered: self.filtered,
+            choices: self.choices,
+            unfiltered: self.unfiltered,
+            unfiltered_set,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn filters_and_windows_lose_no_match(text in "[abc dé?]{0,40}", a in "[abcé]{1,3}", b in "[abcd]{1,3}") {
+            let expressions = [
+                format!(r"\b{a}\b"),
+                format!("{a}.{{0,4}}{b}"),
+                format!("^{a}.*{b}"),
+                format!(r"({a}|{b}) ?{b}\?$"),
+                format!("(^|[^{a}])({a}{b})+( |$)"),
+                format!(r"{a}\B.{{2}}"),
+                format!("(?:{a} )?.{b}"),
+                r"\w+\?".to_owned(),
+            ];
+            let patterns: Vec<Pattern> = expressions.iter().map(|source| Pattern::Regex(vec![source.clone()])).collect();
+            let matcher = Matcher::compile(&patterns.iter().collect::<Vec<_>>()).unwrap();
+            let text = fold(&text);
+            let expected: Vec<usize> = (0..expressions.len())
+                .filter(|&index| regex::Regex::new(&expressions[index]).unwrap().is_match(&text))
+                .collect();
+            prop_assert_eq!(matcher.matches(&text), expected, "in {:?}", text);
+        }
     }
 }
