@@ -8,7 +8,7 @@ use crate::{
             Attribute::{Float, Int},
             Graph, Value,
         },
-        parameters::{HeadActivation, Layer, Linear, Norm, Parameters},
+        parameters::{Head, HeadActivation, Layer, Linear, Norm, Parameters},
         quantization::{LEVELS, Matrix, quantize_rows},
     },
     transformer::Precision,
@@ -33,6 +33,35 @@ pub(super) fn encode(config: &Config, parameters: &Parameters, precision: Precis
     writer.graph.encode()
 }
 
+/// Which numbers a row of activations can hold.
+#[derive(Clone, Copy, Debug)]
+enum Range {
+    /// As far below zero as above.
+    Symmetric,
+    /// Nothing below this, so that all 8 bits serve what is above.
+    From(f32),
+}
+
+/// Rows of activations as 8-bit numbers.
+struct Steps {
+    values: Value,
+    /// What the largest number of a row stands for, `[batch, sequence, 1]`.
+    span: Value,
+    /// The largest number.
+    levels: f32,
+    /// The number that stands for 0.
+    zero: u8,
+}
+
+/// Returns a bound below everything that an activation function gives.
+fn smallest_value(activation: Activation) -> f32 {
+    match activation {
+        // Their minimum is -0.16997 and -0.17004, near -0.75.
+        Activation::Gelu | Activation::GeluTanh => -0.1701,
+        Activation::Relu => 0.0,
+    }
+}
+
 struct Writer<'a> {
     config: &'a Config,
     precision: Precision,
@@ -45,20 +74,31 @@ impl Writer<'_> {
         let attention_mask = self.graph.token_input("attention_mask");
         let mask = self.graph.op("Cast", [&attention_mask], &[("to", Int(INT32))]);
         let mut hidden = self.embeddings(parameters, &input_ids);
-        for layer in &parameters.layers {
-            hidden = self.layer(layer, &hidden, &mask);
-        }
         let Some(head) = &parameters.head else {
+            for layer in &parameters.layers {
+                hidden = self.layer(layer, &hidden, &mask);
+            }
             return self.graph.output("last_hidden_state", &hidden, &["batch", "sequence", "hidden"]);
         };
-        let first = self.first_token(&hidden);
-        let dense = self.float_linear(&head.dense, &first);
+        let (last, lower) = parameters.layers.split_last().expect("a configuration has at least one layer");
+        for layer in lower {
+            hidden = self.layer(layer, &hidden, &mask);
+        }
+        // The head reads nothing but the first token, so the last layer need not go on with the others.
+        let context = self.attention(last, &hidden, &mask);
+        let (context, hidden) = (self.first_token(&context), self.first_token(&hidden));
+        let hidden = self.after_attention(last, &context, &hidden);
+        let logits = self.head(head, &hidden);
+        self.graph.output("logits", &logits, &["batch", "labels"]);
+    }
+
+    fn head(&mut self, head: &Head, first_token: &Value) -> Value {
+        let dense = self.float_linear(&head.dense, first_token);
         let activated = match head.activation {
             HeadActivation::Tanh => self.graph.op("Tanh", [&dense], &[]),
             HeadActivation::Relu => self.graph.op("Relu", [&dense], &[]),
         };
-        let logits = self.float_linear(&head.classifier, &activated);
-        self.graph.output("logits", &logits, &["batch", "labels"]);
+        self.float_linear(&head.classifier, &activated)
     }
 
     /// Takes `[batch, hidden]`, the first token of every text.
@@ -101,17 +141,22 @@ impl Writer<'_> {
 
     fn layer(&mut self, layer: &Layer, input: &Value, mask: &Value) -> Value {
         let context = self.attention(layer, input, mask);
-        let (projected, bias) = self.linear(&layer.attention_output, &context);
+        self.after_attention(layer, &context, input)
+    }
+
+    /// The part of a layer that treats every token by itself.
+    fn after_attention(&mut self, layer: &Layer, context: &Value, input: &Value) -> Value {
+        let (projected, bias) = self.linear(&layer.attention_output, context, Range::Symmetric);
         let attended = self.skip_norm(&layer.attention_norm, &projected, input, &bias);
         let raised = self.feed_forward_up(&layer.up, &attended);
-        let (lowered, bias) = self.linear(&layer.down, &raised);
+        let (lowered, bias) = self.linear(&layer.down, &raised, Range::From(smallest_value(self.config.activation)));
         self.skip_norm(&layer.output_norm, &lowered, &attended, &bias)
     }
 
     /// Self-attention over one matrix product for queries, keys and values together.
     fn attention(&mut self, layer: &Layer, input: &Value, mask: &Value) -> Value {
         let joined = interleave(self.config, [&layer.query, &layer.key, &layer.value]);
-        let (product, bias) = self.linear(&joined, input);
+        let (product, bias) = self.linear(&joined, input, Range::Symmetric);
         let product = self.graph.op("Add", [&product, &bias], &[]);
         let shape = self.graph.ints(&[0, 0, self.config.heads as i64, 3, self.config.head_size() as i64]);
         let packed = self.graph.op("Reshape", [&product, &shape], &[]);
@@ -124,7 +169,7 @@ impl Writer<'_> {
     }
 
     fn feed_forward_up(&mut self, linear: &Linear, input: &Value) -> Value {
-        let (product, bias) = self.linear(linear, input);
+        let (product, bias) = self.linear(linear, input, Range::Symmetric);
         if self.config.activation == Activation::Gelu && self.precision == Precision::Int8 {
             return self.graph.contrib("BiasGelu", [&product, &bias], &[]);
         }
@@ -137,42 +182,71 @@ impl Writer<'_> {
     }
 
     /// Multiplies by the weights; the bias is handed back to be added where that is cheapest.
-    fn linear(&mut self, linear: &Linear, input: &Value) -> (Value, Value) {
+    fn linear(&mut self, linear: &Linear, input: &Value, range: Range) -> (Value, Value) {
         let matrix = Matrix::transposed(linear);
-        let bias = self.graph.floats(&[linear.outputs], &linear.bias);
-        let product = match self.precision {
+        match self.precision {
             Precision::Fp32 => {
                 let weight = self.graph.floats(&[matrix.inputs, matrix.outputs], &matrix.values);
-                self.graph.op("MatMul", [input, &weight], &[])
+                let product = self.graph.op("MatMul", [input, &weight], &[]);
+                (product, self.graph.floats(&[linear.outputs], &linear.bias))
             }
-            Precision::Int8 => self.int8_product(&matrix, input),
-        };
-        (product, bias)
+            Precision::Int8 => self.int8_linear(&matrix, &linear.bias, input, range),
+        }
     }
 
-    fn int8_product(&mut self, matrix: &Matrix, input: &Value) -> Value {
+    fn int8_linear(&mut self, matrix: &Matrix, bias: &[f32], input: &Value, range: Range) -> (Value, Value) {
         let quantized = matrix.quantize_columns();
+        let steps = self.quantize_rows(input, range);
         let weight = self.graph.int8s(&[matrix.inputs, matrix.outputs], &quantized.values);
-        let weight_zero = self.graph.int8s(&[], &[0]);
-        // One scale per token: a text's result then depends on nothing but the text. A row of zeros divides by zero,
-        // but what comes out of it is multiplied by zero again.
-        let axes = self.graph.ints(&[-1]);
-        let magnitude = self.graph.op("Abs", [input], &[]);
-        let most = self.graph.op("ReduceMax", [&magnitude, &axes], &[]);
-        // Adding and casting quantises like `QuantizeLinear`, but rten does it several times faster.
-        let most_steps = self.graph.floats(&[], &[LEVELS]);
-        let step = self.graph.op("Div", [&most_steps, &most], &[]);
-        let steps = self.graph.op("Mul", [input, &step], &[]);
-        let middle = self.graph.floats(&[], &[f32::from(ZERO) + 0.5]);
-        let steps = self.graph.op("Add", [&steps, &middle], &[]);
-        let steps = self.graph.op("Cast", [&steps], &[("to", Int(UINT8))]);
-        let zero = self.graph.uint8(ZERO);
-        let product = self.graph.op("MatMulInteger", [&steps, &weight, &zero, &weight_zero], &[]);
+        let (zero, weight_zero) = (self.graph.uint8(steps.zero), self.graph.int8s(&[], &[0]));
+        let product = self.graph.op("MatMulInteger", [&steps.values, &weight, &zero, &weight_zero], &[]);
         let product = self.graph.op("Cast", [&product], &[("to", Int(FLOAT))]);
-        let column_scales: Vec<f32> = quantized.scales.iter().map(|scale| scale / LEVELS).collect();
+        let column_scales: Vec<f32> = quantized.scales.iter().map(|scale| scale / steps.levels).collect();
         let column_scales = self.graph.floats(&[matrix.outputs], &column_scales);
         let product = self.graph.op("Mul", [&product, &column_scales], &[]);
-        self.graph.op("Mul", [&product, &most], &[])
+        let product = self.graph.op("Mul", [&product, &steps.span], &[]);
+        let bias: Vec<f32> = match range {
+            Range::Symmetric => bias.to_vec(),
+            // What the numbers start from, times the weights, is the same for every text.
+            Range::From(start) => {
+                bias.iter().zip(quantized.column_sums()).map(|(bias, sum)| bias + start * sum).collect()
+            }
+        };
+        (product, self.graph.floats(&[bias.len()], &bias))
+    }
+
+    /// Turns activations into 8-bit numbers with one scale per token: a text's result then depends on nothing but the
+    /// text. In a row of zeros this divides by zero, but what comes out of that row is multiplied by zero again.
+    ///
+    /// Multiplying, adding and casting does what `QuantizeLinear` does, but rten does it several times faster.
+    fn quantize_rows(&mut self, input: &Value, range: Range) -> Steps {
+        let axes = self.graph.ints(&[-1]);
+        let (levels, span, zero) = match range {
+            Range::Symmetric => {
+                let magnitude = self.graph.op("Abs", [input], &[]);
+                (LEVELS, self.graph.op("ReduceMax", [&magnitude, &axes], &[]), ZERO)
+            }
+            Range::From(start) => {
+                let most = self.graph.op("ReduceMax", [input, &axes], &[]);
+                let start = self.graph.floats(&[], &[start]);
+                (f32::from(u8::MAX), self.graph.op("Sub", [&most, &start], &[]), 0)
+            }
+        };
+        let all_levels = self.graph.floats(&[], &[levels]);
+        let step = self.graph.op("Div", [&all_levels, &span], &[]);
+        let middle = match range {
+            // Half a step more, as casting rounds down.
+            Range::Symmetric => self.graph.floats(&[], &[f32::from(ZERO) + 0.5]),
+            Range::From(start) => {
+                let (distance, half) = (self.graph.floats(&[], &[-start]), self.graph.floats(&[], &[0.5]));
+                let first = self.graph.op("Mul", [&step, &distance], &[]);
+                self.graph.op("Add", [&first, &half], &[])
+            }
+        };
+        let scaled = self.graph.op("Mul", [input, &step], &[]);
+        let shifted = self.graph.op("Add", [&scaled, &middle], &[]);
+        let values = self.graph.op("Cast", [&shifted], &[("to", Int(UINT8))]);
+        Steps { values, span, levels, zero }
     }
 
     fn float_linear(&mut self, linear: &Linear, input: &Value) -> Value {

@@ -14,6 +14,18 @@ pub(super) struct Quantized {
     pub(super) scales: Vec<f32>,
 }
 
+impl Quantized {
+    /// Sums what the numbers of every column stand for.
+    pub(super) fn column_sums(&self) -> impl Iterator<Item = f32> {
+        let width = self.scales.len();
+        let mut sums = vec![0i64; width];
+        for row in self.values.chunks_exact(width) {
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += i64::from(*value));
+        }
+        sums.into_iter().zip(&self.scales).map(|(sum, scale)| sum as f32 * scale)
+    }
+}
+
 /// Quantises every row of `width` values by its own largest magnitude.
 pub(super) fn quantize_rows(values: &[f32], width: usize) -> Quantized {
     let magnitude = |row: &[f32]| row.iter().fold(0.0f32, |most, value| most.max(value.abs()));
