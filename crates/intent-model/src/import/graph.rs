@@ -1,16 +1,17 @@
 //! Writes ONNX graphs node by node.
 
-use std::cell::RefCell;
+use prost::Message;
 
-use rten_onnx::onnx::{
-    AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
-    TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
+pub(crate) use crate::import::protobuf::DataType;
+use crate::import::protobuf::{
+    AttributeProto, AttributeType, DimensionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
+    TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-
-use crate::ModelError;
 
 /// Version of the standard operators that graphs are written against.
 const OPSET: i64 = 20;
+/// Version of the file format that belongs to it.
+const IR_VERSION: i64 = 9;
 /// Domain of the fused operators that ONNX Runtime defined and rten implements too.
 const CONTRIB: &str = "com.microsoft";
 
@@ -37,44 +38,47 @@ impl Value {
 pub(crate) enum Attribute {
     Int(i64),
     Float(f32),
+    /// The element type that a cast gives.
+    Type(DataType),
 }
 
 impl Graph {
     /// Declares an int64 input of shape `[batch, sequence]`.
     pub(crate) fn token_input(&mut self, name: &str) -> Value {
-        self.proto.input.push(value_info(name, DataType::INT64, &["batch", "sequence"]));
+        self.proto.input.push(value_info(name, DataType::Int64, &["batch", "sequence"]));
         Value(name.to_owned())
     }
 
     /// Declares a value as the float output `name`, whose dimensions are called `dimensions`.
     pub(crate) fn output(&mut self, name: &str, value: &Value, dimensions: &[&str]) {
         self.proto.node.push(NodeProto {
-            op_type: Some("Identity".to_owned()),
+            name: name.to_owned(),
+            op_type: "Identity".to_owned(),
             input: vec![value.0.clone()],
             output: vec![name.to_owned()],
             ..NodeProto::default()
         });
-        self.proto.output.push(value_info(name, DataType::FLOAT, dimensions));
+        self.proto.output.push(value_info(name, DataType::Float, dimensions));
     }
 
     /// Adds a float constant.
     pub(crate) fn floats(&mut self, shape: &[usize], values: &[f32]) -> Value {
-        self.constant(DataType::FLOAT, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        self.constant(DataType::Float, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     /// Adds an int64 constant of one dimension.
     pub(crate) fn ints(&mut self, values: &[i64]) -> Value {
-        self.constant(DataType::INT64, &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        self.constant(DataType::Int64, &[values.len()], values.iter().flat_map(|value| value.to_le_bytes()).collect())
     }
 
     /// Adds an int8 constant.
     pub(crate) fn int8s(&mut self, shape: &[usize], values: &[i8]) -> Value {
-        self.constant(DataType::INT8, shape, bytemuck::cast_slice(values).to_vec())
+        self.constant(DataType::Int8, shape, bytemuck::cast_slice(values).to_vec())
     }
 
     /// Adds a uint8 scalar.
     pub(crate) fn uint8(&mut self, value: u8) -> Value {
-        self.constant(DataType::UINT8, &[], vec![value])
+        self.constant(DataType::Uint8, &[], vec![value])
     }
 
     /// Adds a node of the standard operators.
@@ -84,7 +88,7 @@ impl Graph {
         inputs: [&Value; N],
         attributes: &[(&str, Attribute)],
     ) -> Value {
-        self.node(None, op_type, &inputs, attributes)
+        self.node("", op_type, &inputs, attributes)
     }
 
     /// Adds a node of the contributed operators.
@@ -94,21 +98,15 @@ impl Graph {
         inputs: [&Value; N],
         attributes: &[(&str, Attribute)],
     ) -> Value {
-        self.node(Some(CONTRIB), op_type, &inputs, attributes)
+        self.node(CONTRIB, op_type, &inputs, attributes)
     }
 
-    fn node(
-        &mut self,
-        domain: Option<&str>,
-        op_type: &str,
-        inputs: &[&Value],
-        attributes: &[(&str, Attribute)],
-    ) -> Value {
+    fn node(&mut self, domain: &str, op_type: &str, inputs: &[&Value], attributes: &[(&str, Attribute)]) -> Value {
         let output = self.new_name(op_type);
         self.proto.node.push(NodeProto {
-            domain: domain.map(str::to_owned),
-            name: Some(output.clone()),
-            op_type: Some(op_type.to_owned()),
+            domain: domain.to_owned(),
+            name: output.clone(),
+            op_type: op_type.to_owned(),
             input: inputs.iter().map(|input| input.0.clone()).collect(),
             output: vec![output.clone()],
             attribute: attributes.iter().map(|&(name, attribute)| attribute_proto(name, attribute)).collect(),
@@ -116,14 +114,13 @@ impl Graph {
         Value(output)
     }
 
-    fn constant(&mut self, data_type: DataType, shape: &[usize], bytes: Vec<u8>) -> Value {
+    fn constant(&mut self, data_type: DataType, shape: &[usize], raw_data: Vec<u8>) -> Value {
         let name = self.new_name("constant");
         self.proto.initializer.push(TensorProto {
             dims: shape.iter().map(|&size| size as i64).collect(),
-            data_type: Some(data_type),
-            raw_data: Some(RefCell::new(bytes)),
-            name: Some(name.clone()),
-            ..TensorProto::default()
+            data_type: data_type.into(),
+            raw_data,
+            name: name.clone(),
         });
         Value(name)
     }
@@ -134,44 +131,34 @@ impl Graph {
     }
 
     /// Encodes the finished graph as the bytes of an `.onnx` file.
-    ///
-    /// # Errors
-    /// [`ModelError::Inference`] when the model does not fit into one protobuf message (2 GiB).
-    pub(crate) fn encode(self) -> Result<Vec<u8>, ModelError> {
-        let opset =
-            |domain: &str, version| OperatorSetIdProto { domain: Some(domain.to_owned()), version: Some(version) };
+    pub(crate) fn encode(mut self) -> Vec<u8> {
+        let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.to_owned(), version };
+        self.proto.name = "transformer".to_owned();
         ModelProto {
-            ir_version: Some(9),
+            ir_version: IR_VERSION,
             graph: Some(self.proto),
             opset_import: vec![opset("", OPSET), opset(CONTRIB, 1)],
-            producer_name: Some(env!("CARGO_PKG_NAME").to_owned()),
-            producer_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            ..ModelProto::default()
+            producer_name: env!("CARGO_PKG_NAME").to_owned(),
+            producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
-        .write_buf()
-        .map_err(|error| ModelError::Inference(format!("cannot encode the ONNX graph: {error}")))
+        .encode_to_vec()
     }
 }
 
 fn attribute_proto(name: &str, attribute: Attribute) -> AttributeProto {
-    let mut proto = AttributeProto { name: Some(name.to_owned()), ..AttributeProto::default() };
+    let mut proto = AttributeProto { name: name.to_owned(), ..AttributeProto::default() };
     match attribute {
-        Attribute::Int(value) => (proto.i, proto.r#type) = (Some(value), Some(AttributeType::INT)),
-        Attribute::Float(value) => (proto.f, proto.r#type) = (Some(value), Some(AttributeType::FLOAT)),
+        Attribute::Int(value) => (proto.i, proto.r#type) = (Some(value), AttributeType::Int.into()),
+        Attribute::Float(value) => (proto.f, proto.r#type) = (Some(value), AttributeType::Float.into()),
+        Attribute::Type(value) => {
+            (proto.i, proto.r#type) = (Some(i64::from(i32::from(value))), AttributeType::Int.into())
+        }
     }
     proto
 }
 
 fn value_info(name: &str, elem_type: DataType, dimensions: &[&str]) -> ValueInfoProto {
-    let dim = dimensions
-        .iter()
-        .map(|name| Dimension { dim_param: Some((*name).to_owned()), ..Dimension::default() })
-        .collect();
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(TypeProto {
-            tensor_type: Some(TypeProtoTensor { elem_type: Some(elem_type), shape: Some(TensorShapeProto { dim }) }),
-            ..TypeProto::default()
-        }),
-    }
+    let dim = dimensions.iter().map(|&name| DimensionProto { dim_param: name.to_owned() }).collect();
+    let tensor_type = TensorTypeProto { elem_type: elem_type.into(), shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub(crate) mod graph;
 mod onnx;
 pub mod parameters;
+mod protobuf;
 mod quantization;
 pub(crate) mod reference;
 pub(crate) mod tensors;
@@ -151,9 +152,9 @@ impl HuggingFaceModel {
         };
         let tokenizer = self.directory.join(TOKENIZER);
         keep(TOKENIZER, &fs::read(&tokenizer).map_err(ModelError::io(&tokenizer))?)?;
-        keep(MODEL_FP32, &onnx::encode(config, parameters, Precision::Fp32)?)?;
+        keep(MODEL_FP32, &onnx::encode(config, parameters, Precision::Fp32))?;
         if options.int8 {
-            keep(MODEL_INT8, &onnx::encode(config, parameters, Precision::Int8)?)?;
+            keep(MODEL_INT8, &onnx::encode(config, parameters, Precision::Int8))?;
         }
         let limits = read_limits(&self.directory, Some(config.positions))?;
         let specification = Specification {

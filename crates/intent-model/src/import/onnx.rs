@@ -1,12 +1,11 @@
 //! The ONNX graph of a BERT or DistilBERT model, in the form that rten runs fastest.
 
 use crate::{
-    ModelError,
     import::{
         config::{Activation, Config},
         graph::{
-            Attribute::{Float, Int},
-            Graph, Value,
+            Attribute::{Float, Int, Type},
+            DataType, Graph, Value,
         },
         parameters::{Head, HeadActivation, Layer, Linear, Norm, Parameters},
         quantization::{LEVELS, Matrix, quantize_rows},
@@ -14,20 +13,12 @@ use crate::{
     transformer::Precision,
 };
 
-/// Element types in the numbering of ONNX.
-const FLOAT: i64 = 1;
-const UINT8: i64 = 2;
-const INT32: i64 = 6;
-
 /// The 8-bit number that stands for 0 in activations, which rten and ONNX Runtime want unsigned.
 const ZERO: u8 = 128;
 
 /// Encodes the model as an `.onnx` file with the inputs `input_ids` and `attention_mask` and the output
 /// `last_hidden_state` `[batch, sequence, hidden]` or `logits` `[batch, labels]`.
-///
-/// # Errors
-/// As [`Graph::encode`].
-pub(super) fn encode(config: &Config, parameters: &Parameters, precision: Precision) -> Result<Vec<u8>, ModelError> {
+pub(super) fn encode(config: &Config, parameters: &Parameters, precision: Precision) -> Vec<u8> {
     let mut writer = Writer { config, precision, graph: Graph::default() };
     writer.model(parameters);
     writer.graph.encode()
@@ -72,7 +63,7 @@ impl Writer<'_> {
     fn model(&mut self, parameters: &Parameters) {
         let input_ids = self.graph.token_input("input_ids");
         let attention_mask = self.graph.token_input("attention_mask");
-        let mask = self.graph.op("Cast", [&attention_mask], &[("to", Int(INT32))]);
+        let mask = self.graph.op("Cast", [&attention_mask], &[("to", Type(DataType::Int32))]);
         let mut hidden = self.embeddings(parameters, &input_ids);
         let Some(head) = &parameters.head else {
             for layer in &parameters.layers {
@@ -134,7 +125,7 @@ impl Writer<'_> {
         let table = self.graph.int8s(&[vocabulary, hidden], &quantized.values);
         let scales = self.graph.floats(&[vocabulary, 1], &quantized.scales);
         let rows = self.graph.op("Gather", [&table, input_ids], &[]);
-        let rows = self.graph.op("Cast", [&rows], &[("to", Int(FLOAT))]);
+        let rows = self.graph.op("Cast", [&rows], &[("to", Type(DataType::Float))]);
         let scales = self.graph.op("Gather", [&scales, input_ids], &[]);
         self.graph.op("Mul", [&rows, &scales], &[])
     }
@@ -200,7 +191,7 @@ impl Writer<'_> {
         let weight = self.graph.int8s(&[matrix.inputs, matrix.outputs], &quantized.values);
         let (zero, weight_zero) = (self.graph.uint8(steps.zero), self.graph.int8s(&[], &[0]));
         let product = self.graph.op("MatMulInteger", [&steps.values, &weight, &zero, &weight_zero], &[]);
-        let product = self.graph.op("Cast", [&product], &[("to", Int(FLOAT))]);
+        let product = self.graph.op("Cast", [&product], &[("to", Type(DataType::Float))]);
         let column_scales: Vec<f32> = quantized.scales.iter().map(|scale| scale / steps.levels).collect();
         let column_scales = self.graph.floats(&[matrix.outputs], &column_scales);
         let product = self.graph.op("Mul", [&product, &column_scales], &[]);
@@ -245,7 +236,7 @@ impl Writer<'_> {
         };
         let scaled = self.graph.op("Mul", [input, &step], &[]);
         let shifted = self.graph.op("Add", [&scaled, &middle], &[]);
-        let values = self.graph.op("Cast", [&shifted], &[("to", Int(UINT8))]);
+        let values = self.graph.op("Cast", [&shifted], &[("to", Type(DataType::Uint8))]);
         Steps { values, span, levels, zero }
     }
 

@@ -49,8 +49,8 @@ impl Session {
         let mut options = ModelOptions::with_all_ops();
         options.prepack_weights(true);
         let model = without_panic(|| options.load_file(path))
-            .map_err(|panic| invalid(format!("not a usable ONNX graph: {panic}")))?
-            .map_err(|error| invalid(format!("not a usable ONNX graph: {error}")))?;
+            .map_err(|panic| invalid(format!("not an ONNX graph that can be run: {panic}")))?
+            .map_err(|error| invalid(format!("not an ONNX graph that can be run: {error}")))?;
         let inputs = names(&model, model.input_ids());
         let outputs = names(&model, model.output_ids());
         let unknown = inputs.iter().find(|name| !INPUTS.contains(&name.as_str()));

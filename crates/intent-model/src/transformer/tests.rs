@@ -7,7 +7,10 @@ use tempfile::TempDir;
 
 use crate::{
     Embedding, ModelError, SentenceEncoder,
-    import::graph::{Attribute::Int, Graph, Value},
+    import::graph::{
+        Attribute::{Int, Type},
+        DataType, Graph, Value,
+    },
     tiny::{self, Family, Spec},
     transformer::{Precision, cosine},
 };
@@ -23,7 +26,7 @@ fn directory(build: impl FnOnce(&mut Graph)) -> TempDir {
     }
     let mut graph = Graph::default();
     build(&mut graph);
-    fs::write(directory.path().join("model.onnx"), graph.encode().unwrap()).unwrap();
+    fs::write(directory.path().join("model.onnx"), graph.encode()).unwrap();
     directory
 }
 
@@ -68,7 +71,7 @@ fn a_graph_with_token_types_and_its_own_pooling_is_run_as_it_is() {
         let types = graph.token_input("token_type_ids");
         let ids = graph.op("Add", [&ids, &types], &[]);
         let states = look_up(graph, &ids);
-        let mask = graph.op("Cast", [&mask], &[("to", Int(1))]);
+        let mask = graph.op("Cast", [&mask], &[("to", Type(DataType::Float))]);
         let last = graph.ints(&[-1]);
         let mask = graph.op("Unsqueeze", [&mask, &last], &[]);
         let masked = graph.op("Mul", [&states, &mask], &[]);
