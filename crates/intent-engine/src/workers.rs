@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use intent_model::{Document, Model, Scores};
+use intent_model::{Document, Model, Scores, transformer::compute_inline};
 use tokio::{sync::oneshot, time::Instant};
 
 /// How the inference threads work.
@@ -90,7 +90,7 @@ impl Workers {
             let queue = Arc::clone(&queue);
             thread::Builder::new()
                 .name(format!("inference-{index}"))
-                .spawn(move || work(&queue))
+                .spawn(move || compute_inline(|| work(&queue)))
                 .expect("the operating system gives a thread at start");
         }
         Self { queue }
