@@ -28,6 +28,7 @@ pub mod text;
 pub mod tiny;
 pub mod transformer;
 mod weights;
+pub mod zero_shot;
 
 pub use calibration::{Calibration, OutOfScopeGate, Prediction};
 pub use document::{Document, Embedding};
@@ -38,3 +39,4 @@ pub use model::{Model, ModelKind, Scores};
 pub use pack::Pack;
 pub use rules::Rules;
 pub use sequence_classifier::SequenceClassifier;
+pub use zero_shot::ZeroShot;
