@@ -3,6 +3,7 @@
 //! Everything that touches the outside lives in this crate: HTTP, configuration, telemetry, commands. What a text means
 //! is decided in `intent-engine` and `intent-model`, which know nothing of it.
 
+mod bench;
 mod commands;
 mod config;
 mod http;
@@ -11,6 +12,9 @@ mod serving;
 mod telemetry;
 
 use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     commands::run()

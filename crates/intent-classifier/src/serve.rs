@@ -19,7 +19,7 @@ use intent_model::pack::Pack;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     time::{sleep, timeout},
 };
 use tracing::{debug, error, info, warn};
@@ -42,7 +42,7 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub(crate) fn run(settings: Settings, pack: Option<Pack>) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
     runtime.block_on(async {
-        let stop = stop_signal()?;
+        let (stop, hangup) = (stop_signal()?, signal(SignalKind::hangup())?);
         let address = settings.server.address();
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
@@ -51,8 +51,9 @@ pub(crate) fn run(settings: Settings, pack: Option<Pack>) -> anyhow::Result<()> 
             let (app, settings) = (Arc::clone(&app), settings.models.clone());
             move || load_models(&app, &settings, pack)
         });
+        tokio::spawn(reload_on_hangup(Arc::clone(&app), hangup));
         tokio::select! {
-            () = serve(listener, &app, &settings.server, stop) => Ok(()),
+            () = serve(listener, &app, http::router(&app), &settings.server, stop) => Ok(()),
             Err(error) = async { loading.await? } => Err(error),
         }
     })
@@ -74,8 +75,13 @@ fn load_models(app: &App, settings: &ModelSettings, pack: Option<Pack>) -> anyho
 
 /// Accepts connections until `stop` resolves, then drains: readiness fails first, then no more connections are taken,
 /// then requests in flight finish, each step within its time limit.
-async fn serve(listener: TcpListener, app: &Arc<App>, settings: &ServerSettings, stop: impl Future<Output = ()>) {
-    let router = http::router(app);
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: &App,
+    router: Router,
+    settings: &ServerSettings,
+    stop: impl Future<Output = ()>,
+) {
     let connections = GracefulShutdown::new();
 
     accept_until(stop, &listener, &router, &connections).await;
@@ -129,6 +135,14 @@ fn spawn_connection(stream: TcpStream, peer: SocketAddr, router: Router, connect
             debug!(%error, %peer, "connection ended");
         }
     });
+}
+
+/// Reloads the models at every SIGHUP.
+async fn reload_on_hangup(app: Arc<App>, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        // What came of it is logged.
+        let _ = http::reload_now(Arc::clone(&app)).await;
+    }
 }
 
 /// Tells whether only the connection that was being accepted is lost.

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, fmt, fs, path::Path, sync::Arc};
 
+use intent_model::OUT_OF_SCOPE;
 use serde::Deserialize;
 
 /// A labelled text and where it stands.
@@ -78,6 +79,19 @@ impl fmt::Display for DataErrors {
 /// With every problem found: the file cannot be read, is empty, is not UTF-8, has an unknown ending, lacks a column, or
 /// has rows that cannot be parsed or whose text or intent is empty.
 pub fn read_file(path: &Path) -> Result<Vec<Example>, DataErrors> {
+    read(path, None)
+}
+
+/// Reads a file of out-of-scope texts: as [`read_file`], but rows need no intent, and one that is there does not count.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_out_of_scope(path: &Path) -> Result<Vec<String>, DataErrors> {
+    Ok(read(path, Some(OUT_OF_SCOPE))?.into_iter().map(|row| row.text).collect())
+}
+
+/// Reads a file; rows without an intent have that of `unlabelled`, and are a problem when it is `None`.
+fn read(path: &Path, unlabelled: Option<&'static str>) -> Result<Vec<Example>, DataErrors> {
     let file: Arc<Path> = path.into();
     let fail = |message: String| {
         let origin = Some(Origin { file: Arc::clone(&file), line: None });
@@ -96,7 +110,7 @@ pub fn read_file(path: &Path) -> Result<Vec<Example>, DataErrors> {
     if let Some(encoding) = other_encoding(&bytes) {
         return fail(format!("is {encoding}, expected UTF-8: save it as UTF-8 and try again"));
     }
-    let mut reading = Reading { file: Arc::clone(&file), examples: Vec::new(), problems: Vec::new() };
+    let mut reading = Reading { file: Arc::clone(&file), unlabelled, examples: Vec::new(), problems: Vec::new() };
     rows(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes), &mut reading);
     if !reading.problems.is_empty() {
         return Err(DataErrors(reading.problems));
@@ -125,6 +139,7 @@ pub fn read_files(paths: &[impl AsRef<Path>]) -> Result<Vec<Example>, DataErrors
 /// What has been read of one file so far.
 struct Reading {
     file: Arc<Path>,
+    unlabelled: Option<&'static str>,
     examples: Vec<Example>,
     problems: Vec<DataProblem>,
 }
@@ -164,7 +179,7 @@ fn parse_jsonl(bytes: &[u8], reading: &mut Reading) {
     #[derive(Deserialize)]
     struct Row {
         text: String,
-        intent: String,
+        intent: Option<String>,
     }
     for (line, row) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
         let row = match std::str::from_utf8(row) {
@@ -178,7 +193,10 @@ fn parse_jsonl(bytes: &[u8], reading: &mut Reading) {
             continue;
         }
         match serde_json::from_str::<Row>(row) {
-            Ok(row) => reading.row(line, &row.text, &row.intent),
+            Ok(Row { text, intent }) => match intent.as_deref().or(reading.unlabelled) {
+                Some(intent) => reading.row(line, &text, intent),
+                None => reading.problem(Some(line), "has no `intent`"),
+            },
             Err(error) => {
                 // The error names a line of its own, which is always 1 here.
                 let reason = error.to_string();
@@ -203,7 +221,8 @@ fn parse_csv(bytes: &[u8], reading: &mut Reading) {
             .collect(),
         Err(error) => return reading.problem(Some(1), format!("the header cannot be parsed: {error}")),
     };
-    let (Some(&text), Some(&intent)) = (columns.get("text"), columns.get("intent")) else {
+    let intent = columns.get("intent").copied();
+    let (Some(&text), true) = (columns.get("text"), intent.is_some() || reading.unlabelled.is_some()) else {
         let found: Vec<String> = columns.keys().map(|name| format!("`{name}`")).collect();
         let found = found.join(", ");
         return reading.problem(Some(1), format!("the header has {found}, expected the columns `text` and `intent`"));
@@ -226,7 +245,8 @@ fn parse_csv(bytes: &[u8], reading: &mut Reading) {
         };
         let line = record.position().map_or(1, |position| lines.of(position));
         let field = |at: usize| std::str::from_utf8(record.get(at).unwrap_or_default());
-        match (field(text), field(intent)) {
+        let unlabelled = reading.unlabelled.unwrap_or_default();
+        match (field(text), intent.map_or(Ok(unlabelled), field)) {
             (Ok(text), Ok(intent)) => reading.row(line, text, intent),
             (Err(error), _) => reading.problem(Some(line), format!("`text` {}", not_utf8(error))),
             (_, Err(error)) => reading.problem(Some(line), format!("`intent` {}", not_utf8(error))),
@@ -295,7 +315,7 @@ mod tests {
         let content = b"{\"text\": \"a\", \"intent\": \"x\"}\n{\"text\": \"b\"}\nhello\n{\"text\": \" \", \"intent\": \"x\"}\n{\"text\": \"b\xff\", \"intent\": \"x\"}\n";
         insta::assert_debug_snapshot!(problems("a.jsonl", content), @r#"
         [
-            "2: is not a row `{\"text\": …, \"intent\": …}`: missing field `intent` (column 13)",
+            "2: has no `intent`",
             "3: is not a row `{\"text\": …, \"intent\": …}`: expected value (column 1)",
             "4: `text` is empty",
             "5: is not UTF-8 from byte 12 on: save the file as UTF-8 and try again",
@@ -308,6 +328,20 @@ mod tests {
             "4: has 3 field(s), expected 2 as in the header",
         ]
         "#);
+    }
+
+    #[test]
+    fn out_of_scope_texts_need_no_intent() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, content) in [
+            ("a.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\", \"intent\": \"oos\"}\n"),
+            ("a.csv", "text\na\nb\n"),
+            ("b.csv", "intent,text\noos,a\nx,b\n"),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, content).expect("written");
+            assert_eq!(read_out_of_scope(&path).expect("good"), ["a", "b"], "{name}");
+        }
     }
 
     #[test]

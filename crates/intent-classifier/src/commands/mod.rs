@@ -3,13 +3,17 @@
 //! Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 wrong usage, 78 bad
 //! configuration (`EX_CONFIG` of `sysexits.h`).
 
+mod bench;
 mod classify;
 mod config;
+mod evaluate;
 mod healthcheck;
+mod import;
 mod models;
 mod openapi;
 mod output;
 mod pack;
+mod progress;
 mod serve;
 
 use std::{io, path::PathBuf, process::ExitCode};
@@ -48,12 +52,14 @@ enum Command {
     Classify(classify::Arguments),
     #[command(subcommand)]
     Pack(pack::Command),
+    Evaluate(evaluate::Arguments),
     #[command(subcommand)]
     Models(models::Command),
     #[command(subcommand)]
     Config(config::Command),
     Healthcheck(healthcheck::Arguments),
     Openapi(openapi::Arguments),
+    Bench(bench::Arguments),
 }
 
 /// Why a command did not succeed.
@@ -89,9 +95,11 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Serve(arguments) => serve::run(arguments, sources),
         Command::Classify(arguments) => classify::run(&arguments, sources),
         Command::Pack(command) => pack::run(&command),
+        Command::Evaluate(arguments) => evaluate::run(&arguments, sources),
         Command::Models(command) => models::run(&command, sources),
         Command::Config(command) => config::run(command, sources),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, sources),
+        Command::Bench(arguments) => bench::run(&arguments, sources),
         Command::Openapi(arguments) => openapi::run(&arguments),
     }
 }

@@ -6,12 +6,13 @@ use clap::{Args, Subcommand};
 use intent_model::directory::{Manifest, ModelDirectory};
 use serde_json::json;
 
-use super::{Failure, output};
+use super::{Failure, import, output};
 use crate::config::Sources;
 
-/// List, check and switch trained versions.
+/// Import encoders; list, check and switch trained versions.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    Import(import::Arguments),
     List(ListArguments),
     Show(ShowArguments),
     Verify(VerifyArguments),
@@ -77,6 +78,7 @@ pub(super) struct RollbackArguments {
 
 pub(super) fn run(command: &Command, sources: Sources) -> Result<ExitCode, Failure> {
     match command {
+        Command::Import(arguments) => import::run(arguments, sources),
         Command::List(arguments) => list(&arguments.directory.open(sources)?, arguments.format),
         Command::Show(arguments) => show(&arguments.directory.open(sources)?, arguments.version.as_deref()),
         Command::Verify(arguments) => verify(&arguments.directory.open(sources)?, arguments.version.as_deref()),

@@ -46,10 +46,15 @@ pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     text(&lines.join("\n"))
 }
 
+/// Writes something worth knowing to standard error.
+pub(super) fn note(message: &str) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
 /// Writes an error to standard error.
 pub(super) fn error(message: &str) {
-    // Nobody is left to tell when standard error is gone.
-    let _ = writeln!(io::stderr(), "error: {message}");
+    note(&format!("error: {message}"));
 }
 
 /// Tells whether an error only means that the reader of the results went away.

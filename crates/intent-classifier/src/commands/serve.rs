@@ -15,7 +15,7 @@ Examples:
   intent-classifier serve --host 0.0.0.0 --port 9000
   MODEL_DIR=/srv/models LOG_FORMAT=pretty intent-classifier serve
 
-Signals: SIGTERM and SIGINT stop it after requests in flight are answered.")]
+Signals: SIGTERM and SIGINT stop it after requests in flight are answered; SIGHUP reloads the models.")]
 pub(super) struct Arguments {
     /// Listen on this address.
     #[arg(long)]

@@ -6,7 +6,7 @@ use std::{
 };
 
 use confique::Config;
-use serde::{Deserialize, Serialize};
+use intent_model::encoder::Precision;
 
 use super::ConfigError;
 
@@ -35,7 +35,7 @@ pub(crate) struct ModelSettings {
     /// Arithmetic of the sentence encoder: `int8`, or `fp32` at twice the time. Models answer best with the one they
     /// were trained with.
     #[config(env = "ENCODER_PRECISION", default = "int8")]
-    pub(crate) encoder_precision: EncoderPrecision,
+    pub(crate) encoder_precision: Precision,
 
     /// Whether models that load on first use are loaded at start.
     #[config(env = "PREWARM_MODELS", default = false)]
@@ -52,16 +52,14 @@ pub(crate) struct ModelSettings {
     pub(crate) batch_size: usize,
 }
 
-/// Arithmetic of the sentence encoder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum EncoderPrecision {
-    Int8,
-    Fp32,
-}
-
-#[expect(dead_code, reason = "the sentence encoder is not wired yet")]
 impl ModelSettings {
+    /// Looks for models in another directory; the encoder is the one in it, when it has one.
+    pub(crate) fn use_directory(&mut self, directory: &Path) {
+        let encoder = directory.join("encoder");
+        self.encoder_directory = Some(if encoder.exists() { encoder } else { self.encoder_directory() });
+        self.directory = directory.to_owned();
+    }
+
     /// Returns the folder of the sentence encoder; it need not exist.
     pub(crate) fn encoder_directory(&self) -> PathBuf {
         self.encoder_directory.clone().unwrap_or_else(|| self.directory.join("encoder"))

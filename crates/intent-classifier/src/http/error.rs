@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     NotFound,
     MethodNotAllowed,
     BodyTimeout,
+    ReloadRefused,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidField,
@@ -37,11 +38,12 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds, by status.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::MalformedJson,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
+        Self::ReloadRefused,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidField,
@@ -60,6 +62,7 @@ impl Kind {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The resource does not take this method")
             }
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive"),
+            Self::ReloadRefused => (StatusCode::CONFLICT, "reload-refused", "The models that serve were kept"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
@@ -258,6 +261,16 @@ pub(super) struct ServiceProblems;
 impl IntoResponses for ServiceProblems {
     fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
         document(&[Kind::Internal, Kind::NotReady])
+    }
+}
+
+/// Documents the failures of a reload.
+#[derive(Debug)]
+pub(super) struct ReloadProblems;
+
+impl IntoResponses for ReloadProblems {
+    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
+        document(&[Kind::ReloadRefused, Kind::Internal, Kind::NotReady])
     }
 }
 

@@ -9,6 +9,7 @@ mod health;
 mod intents;
 mod layers;
 mod metrics;
+mod models;
 mod request_id;
 mod routes;
 
@@ -23,6 +24,7 @@ use std::{
 use self::error::{Kind, Problem};
 pub(crate) use self::{
     classify::ClassifyAnswer,
+    models::reload_now,
     request_id::RequestId,
     routes::{openapi, router},
 };
@@ -66,7 +68,7 @@ impl App {
     }
 
     /// Returns what answers, once it is there.
-    fn serving(&self) -> Result<&Serving, Problem> {
+    pub(crate) fn serving(&self) -> Result<&Serving, Problem> {
         self.serving.get().ok_or_else(|| {
             Problem::new(Kind::NotReady, "the models are being loaded").retry_after(Duration::from_secs(1))
         })

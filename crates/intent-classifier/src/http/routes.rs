@@ -7,7 +7,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, batch, classify, docs, error, health, intents, layers, metrics};
+use super::{App, batch, classify, docs, error, health, intents, layers, metrics, models};
 
 /// Returns the service: routes inside, layers around them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
@@ -32,6 +32,7 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(classify::classify))
         .routes(routes!(batch::classify_batch))
         .routes(routes!(intents::types))
+        .routes(routes!(models::reload))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

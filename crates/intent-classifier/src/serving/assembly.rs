@@ -92,6 +92,7 @@ pub(crate) fn load_configured_pack(settings: &ModelSettings) -> Result<Option<Pa
 /// [`AssemblyError`] when the pack, or all models together, cannot be used. A model that is missing is no error.
 pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Result<Assembly, AssemblyError> {
     let version = ModelDirectory::new(&settings.directory).open_current();
+    let is_configured = configured.is_some();
     let pack = match (configured, version.as_ref().ok().and_then(Option::as_ref).and_then(Version::pack_path)) {
         (Some(pack), _) => pack,
         (None, Some(path)) => Pack::load(&path).map_err(AssemblyError::Pack)?,
@@ -101,10 +102,14 @@ pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Re
     models.add_rules()?;
     models.add_linear();
     let Models { version, loaded, availability, .. } = models;
-    let name = match &version {
+    let mut name = match &version {
         Ok(Some(version)) => version.manifest().version.clone(),
         Ok(None) | Err(_) => UNTRAINED.to_owned(),
     };
+    if is_configured {
+        // Answers are remembered by this name: what they depend on must be in it.
+        name = format!("{name}+{:.8}", pack.content_hash());
+    }
     let catalog = Catalog::new(name, &pack.labels(), loaded).map_err(AssemblyError::Models)?;
     Ok(Assembly { catalog, pack, availability })
 }
@@ -202,6 +207,16 @@ fn chain(error: &ModelError) -> String {
 }
 
 impl Assembly {
+    /// Returns why the models cannot replace those that serve; `None` when they can.
+    pub(super) fn flaw(&self) -> Option<String> {
+        let broken = self.availability.iter().find_map(|(kind, availability)| match availability {
+            Availability::Broken(reason) => Some(format!("`{kind}` cannot be used: {reason}")),
+            Availability::Loaded | Availability::NotConfigured(_) => None,
+        });
+        let is_empty = self.catalog.iter().next().is_none();
+        broken.or_else(|| is_empty.then(|| "there is no model at all".to_owned()))
+    }
+
     /// Returns what answers need of the pack.
     pub(super) fn served_pack(&self) -> ServedPack {
         ServedPack::new(&self.pack)

@@ -1,9 +1,13 @@
 //! The models that answer, and how they are replaced while requests are answered.
 
 mod assembly;
+mod canary;
 mod pack;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, TryLockError},
+};
 
 use arc_swap::ArcSwap;
 use intent_engine::{
@@ -29,6 +33,33 @@ pub(crate) struct Serving {
     engine: Engine,
     pack: ArcSwap<ServedPack>,
     availability: ArcSwap<BTreeMap<ModelKind, Availability>>,
+    settings: ModelSettings,
+    reloading: Mutex<()>,
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reloaded {
+    /// The version that served before.
+    pub(crate) from: String,
+    /// The version that serves now.
+    pub(crate) to: String,
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReloadError {
+    /// Another one is under way.
+    #[error("another reload is under way")]
+    Busy,
+    /// What is there now cannot serve.
+    #[error("`{kept}` goes on serving: {reason}")]
+    Refused {
+        /// The version that goes on serving.
+        kept: String,
+        /// What is wrong with the new one.
+        reason: String,
+    },
 }
 
 impl Serving {
@@ -52,6 +83,39 @@ impl Serving {
             pack: ArcSwap::from_pointee(assembly.served_pack()),
             engine: Engine::new(assembly.catalog, options),
             availability: ArcSwap::from_pointee(assembly.availability),
+            settings: settings.clone(),
+            reloading: Mutex::new(()),
+        }
+    }
+
+    /// Loads what is there now and, when all of it works, lets it serve; requests under way finish with what they began
+    /// with. Takes as long as loading does: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// [`ReloadError`]; nothing has changed then.
+    pub(crate) fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let _alone = match self.reloading.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(ReloadError::Busy),
+            // A reload that panicked has changed nothing, as the last step is the only one that does.
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        };
+        let from = self.engine.catalog().version().to_string();
+        let assembly = self.assemble_anew().map_err(|reason| ReloadError::Refused { kept: from.clone(), reason })?;
+        let to = assembly.catalog.version().to_string();
+        self.pack.store(Arc::new(assembly.served_pack()));
+        self.engine.replace_catalog(assembly.catalog);
+        self.availability.store(Arc::new(assembly.availability));
+        Ok(Reloaded { from, to })
+    }
+
+    fn assemble_anew(&self) -> Result<Assembly, String> {
+        let assembly = load_configured_pack(&self.settings)
+            .and_then(|pack| assemble(&self.settings, pack))
+            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        match assembly.flaw() {
+            Some(flaw) => Err(flaw),
+            None => canary::check(&assembly).map(|()| assembly),
         }
     }
 

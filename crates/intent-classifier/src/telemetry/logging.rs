@@ -1,14 +1,33 @@
 //! Log lines on standard error.
 
-use std::{io, panic};
+use std::{fs::File, io, panic, sync::Arc};
 
 use tracing::{error, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer,
+    filter::Targets,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::config::{LogFormat, LogLevel, LogSettings};
 
 /// Starts logging for the life of the process. A second call changes nothing.
 pub(crate) fn start(settings: &LogSettings) {
+    start_with(settings, io::stderr);
+}
+
+/// Starts logging to nowhere: lines cost what they cost, the system call included, and are not seen.
+///
+/// # Errors
+/// When there is no `/dev/null`.
+pub(crate) fn start_unseen(settings: &LogSettings) -> io::Result<()> {
+    start_with(settings, Arc::new(File::options().write(true).open("/dev/null")?));
+    Ok(())
+}
+
+fn start_with(settings: &LogSettings, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let level = LevelFilter::from(settings.level);
     // Dependencies are heard when they warn; at `trace` everything is.
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
@@ -16,7 +35,7 @@ pub(crate) fn start(settings: &LogSettings) {
         .into_iter()
         .fold(Targets::new().with_default(others), |filter, own| filter.with_target(own, level));
 
-    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = fmt::layer().with_writer(writer);
     let lines = match settings.format {
         LogFormat::Json => {
             lines.json().flatten_event(true).with_span_list(false).with_current_span(false).with_filter(filter).boxed()

@@ -3,4 +3,4 @@
 pub(crate) mod decision;
 pub(crate) mod logging;
 pub(crate) mod metrics;
-mod process;
+pub(crate) mod process;

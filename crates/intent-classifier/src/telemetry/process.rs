@@ -39,7 +39,7 @@ impl Collector for ProcessCollector {
             Some(&Unit::Seconds),
             self.started_seconds,
         )?;
-        if let Some(bytes) = status_bytes("VmRSS:") {
+        if let Some(bytes) = resident_bytes() {
             gauge("process_resident_memory", "Memory in use", Some(&Unit::Bytes), bytes)?;
         }
         if let Some(bytes) = status_bytes("VmSize:") {
@@ -61,6 +61,11 @@ impl Collector for ProcessCollector {
     }
 }
 
+/// Returns the memory in use.
+pub(crate) fn resident_bytes() -> Option<f64> {
+    status_bytes("VmRSS:")
+}
+
 /// Reads a size from `/proc/self/status`, where sizes are in KiB.
 fn status_bytes(field: &str) -> Option<f64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
@@ -69,7 +74,8 @@ fn status_bytes(field: &str) -> Option<f64> {
     Some((kib * KIB) as f64)
 }
 
-fn cpu_seconds() -> Option<f64> {
+/// Returns the processor time used since the start, user and system.
+pub(crate) fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The second field, the name in parentheses, may hold spaces; `utime` and `stime` are the 14th and 15th.
     let (_, rest) = stat.rsplit_once(") ")?;

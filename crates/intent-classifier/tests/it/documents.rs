@@ -74,3 +74,67 @@ fn references(value: &Value) -> BTreeSet<String> {
         _ => BTreeSet::new(),
     }
 }
+
+#[test]
+fn the_overview_of_the_interface_lists_every_operation_and_every_kind_of_error() {
+    let document: Value = serde_json::from_str(&output_of(&["openapi"])).expect("JSON");
+    let overview = fs::read_to_string(repository().join("docs/http-api.md")).expect("the overview is there");
+    let column = |prefix: &str| -> BTreeSet<String> {
+        let cells = overview.lines().filter_map(|line| line.strip_prefix("| "));
+        cells
+            .filter_map(|row| row.split('`').nth(1))
+            .filter(|cell| cell.starts_with(prefix))
+            .map(str::to_owned)
+            .collect()
+    };
+    let operations: BTreeSet<String> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = methods.as_object().expect("methods").keys();
+            methods.map(move |method| format!("{} {path}", method.to_uppercase()))
+        })
+        .collect();
+    let listed: BTreeSet<String> = column("GET ").into_iter().chain(column("POST ")).collect();
+    assert_eq!(listed, operations);
+
+    let kinds: BTreeSet<String> = strings(&document, &|text| text.starts_with("urn:intent-classifier:problem:"));
+    let of_no_operation =
+        ["method-not-allowed", "not-found"].map(|code| format!("urn:intent-classifier:problem:{code}"));
+    assert_eq!(column("urn:"), kinds.into_iter().chain(of_no_operation).collect());
+}
+
+/// Collects the strings of a document that are of interest.
+fn strings(value: &Value, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
+    match value {
+        Value::String(text) if wanted(text) => BTreeSet::from([text.clone()]),
+        Value::Object(map) => map.values().flat_map(|value| strings(value, wanted)).collect(),
+        Value::Array(items) => items.iter().flat_map(|value| strings(value, wanted)).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+#[tokio::test]
+async fn every_documented_path_is_served_and_the_documents_are_whole() {
+    let server = crate::server::Server::start();
+    let served = server.get("/openapi.json").send().await.expect("the server answers");
+    assert_eq!(served.headers()["content-type"], "application/json");
+    let document = crate::server::json(served).await;
+    let printed: Value = serde_json::from_str(&output_of(&["openapi"])).expect("JSON");
+    assert_eq!(document, printed);
+    for path in document["paths"].as_object().expect("paths").keys() {
+        let response = server.get(path).send().await.expect("the server answers");
+        assert_ne!(response.status(), 404, "{path}");
+    }
+
+    let page = server.get("/docs/").send().await.expect("the server answers");
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.expect("text");
+    for (at, _) in page.match_indices("src=\"").chain(page.match_indices("href=\"")) {
+        let link = page[at..].split('"').nth(1).expect("an attribute has a value");
+        assert!(!link.contains("//"), "{link} is not served from here");
+        let part = server.get(&format!("/docs/{}", link.trim_start_matches("./"))).send().await.expect("an answer");
+        assert_eq!(part.status(), 200, "{link}");
+    }
+}

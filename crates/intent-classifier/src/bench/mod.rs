@@ -1,0 +1,180 @@
+//! Measures the server over loopback, beside a handler that does nothing.
+
+mod load;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use axum::{Json, Router, routing::post};
+use intent_engine::{
+    Experiment, FlagSnapshot, RoutingConfig, StrategyName,
+    flags::{Flag, FlagChange, Overrides},
+};
+use intent_model::{Document, ModelKind};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::watch};
+
+use self::load::Load;
+pub(crate) use self::load::{Figures, Limits};
+use crate::{
+    config::Settings,
+    http::{self, App},
+    serve,
+    serving::{self, Assembly, Serving},
+    telemetry,
+};
+
+/// How often the two sides of a comparison are measured in turn; the machine's mood then reaches both.
+const ROUNDS: usize = 3;
+const CLASSIFY: &str = "/api/v1/intents/classify";
+const EMPTY: &str = "/empty";
+
+/// All figures of one run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// Connections of the throughput figures.
+    pub(crate) connections: usize,
+    /// A handler that reads JSON and writes a constant.
+    pub(crate) empty: Figures,
+    /// Texts that the rules decide.
+    pub(crate) rules: Figures,
+    /// Throughput of `rules` by that of `empty`.
+    pub(crate) rules_to_empty: f64,
+    /// The most accurate model, asked for every text over one connection; absent when rules are all there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) most_accurate: Option<Overhead>,
+    /// Memory of the process in use at the end, the load generator's included, in megabytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resident_mb: Option<f64>,
+}
+
+/// What HTTP adds to a model.
+#[derive(Debug, Serialize)]
+pub(crate) struct Overhead {
+    /// The model.
+    pub(crate) model: ModelKind,
+    /// Median time of the model alone, called directly, in milliseconds.
+    pub(crate) direct_p50_ms: f64,
+    /// Over one connection.
+    pub(crate) http: Figures,
+    /// The difference of the medians, in milliseconds.
+    pub(crate) overhead_ms: f64,
+}
+
+/// Serves on a free port within this process, measures, and stops.
+///
+/// # Errors
+/// When the models cannot be loaded, no text of the pack is decided by its rules, or the server misbehaves.
+pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report> {
+    let assembly = serving::assemble(&settings.models, serving::load_configured_pack(&settings.models)?)?;
+    let texts: Vec<String> = assembly.pack.examples().map(|(text, _)| text.to_owned()).collect();
+    let decided_by_rules = decided_by_rules(&assembly, &texts)?;
+    let direct = direct_p50(&assembly, &texts)?;
+
+    let app = Arc::new(App::new(settings));
+    app.start_serving(Serving::start(assembly, &settings.models));
+    let engine = app.serving().expect("it was just started").engine();
+    engine.replace_flags(without_cache());
+    engine.replace_experiment(Experiment { share: 0.0, ..Experiment::default() });
+
+    let server = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
+    let (stop, stopped) = watch::channel(());
+    let serve = |router: Router| serve_on_free_port(&server, &app, router, settings, stopped.clone());
+    let (empty_at, service_at) = (serve(empty_router())?, serve(http::router(&app))?);
+
+    let bodies = bodies(&decided_by_rules);
+    let empty_load = Load { address: empty_at, path: EMPTY, bodies: &bodies };
+    let rules_load = Load { address: service_at, path: CLASSIFY, bodies: &bodies };
+    let (mut empty, mut rules) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        empty.push(empty_load.run(limits)?);
+        rules.push(rules_load.run(limits)?);
+    }
+    let (empty, rules) = (Figures::best(empty), Figures::best(rules));
+
+    let most_accurate = match direct {
+        None => None,
+        Some((model, direct_p50)) => {
+            engine.replace_routing(RoutingConfig { strategy: StrategyName::QualityFirst, ..RoutingConfig::default() });
+            let all = self::bodies(&texts);
+            let load = Load { address: service_at, path: CLASSIFY, bodies: &all };
+            let http = load.run(Limits { connections: 1, ..limits })?;
+            let direct_p50_ms = direct_p50.as_secs_f64() * 1e3;
+            Some(Overhead { model, direct_p50_ms, overhead_ms: http.p50_ms - direct_p50_ms, http })
+        }
+    };
+    drop(stop);
+    let rules_to_empty = rules.requests_per_second / empty.requests_per_second;
+    let resident_mb = telemetry::process::resident_bytes().map(|bytes| bytes / 1e6);
+    Ok(Report { connections: limits.connections, empty, rules, rules_to_empty, most_accurate, resident_mb })
+}
+
+/// Returns the texts on which the rules are sure enough for every strategy.
+fn decided_by_rules(assembly: &Assembly, texts: &[String]) -> anyhow::Result<Vec<String>> {
+    let rules = assembly.catalog.get(ModelKind::Rules).context("the intent pack has no rules")?;
+    let threshold = RoutingConfig::default().threshold(ModelKind::Rules, rules);
+    let mut decided = Vec::new();
+    for text in texts {
+        let scores = rules.model.score(&[&Document::new(text.as_str())])?.remove(0);
+        let prediction = rules.calibration.apply(&scores);
+        if prediction.out_of_scope.is_none() && prediction.confidence() >= threshold {
+            decided.push(text.clone());
+        }
+    }
+    if decided.is_empty() {
+        bail!("no example of the intent pack is decided by its rules");
+    }
+    Ok(decided)
+}
+
+/// Measures the most accurate model that computes on inference threads, one text at a time.
+fn direct_p50(assembly: &Assembly, texts: &[String]) -> anyhow::Result<Option<(ModelKind, Duration)>> {
+    let best = assembly.catalog.iter().max_by(|(_, a), (_, b)| a.accuracy.total_cmp(&b.accuracy));
+    let Some((kind, loaded)) = best.filter(|(kind, _)| *kind != ModelKind::Rules) else { return Ok(None) };
+    let mut took = Vec::with_capacity(texts.len());
+    for text in texts {
+        let document = Document::new(text.as_str());
+        let began = std::time::Instant::now();
+        loaded.model.score(&[&document])?;
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    Ok(took.get(took.len() / 2).map(|p50| (kind, *p50)))
+}
+
+/// Answers from the cache would measure the cache.
+fn without_cache() -> FlagSnapshot {
+    let off = FlagChange { enabled: Some(false), ..FlagChange::default() };
+    FlagSnapshot::resolve(1, &Overrides::new(), &Overrides::new(), &Overrides::from([(Flag::Caching, off)]))
+}
+
+fn bodies(texts: &[String]) -> Vec<String> {
+    texts.iter().map(|text| json!({ "text": text }).to_string()).collect()
+}
+
+/// What axum can do at best: JSON in, JSON out, nothing in between.
+fn empty_router() -> Router {
+    async fn empty(Json(_): Json<Value>) -> Json<Value> {
+        Json(json!({ "intent": "none" }))
+    }
+    Router::new().route(EMPTY, post(empty))
+}
+
+fn serve_on_free_port(
+    runtime: &tokio::runtime::Runtime,
+    app: &Arc<App>,
+    router: Router,
+    settings: &Settings,
+    mut stopped: watch::Receiver<()>,
+) -> anyhow::Result<SocketAddr> {
+    let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0)))?;
+    let address = listener.local_addr()?;
+    let (app, settings) = (Arc::clone(app), settings.server.clone());
+    runtime.spawn(async move {
+        // It ends when the sender is dropped; nothing is ever sent.
+        let stop = async move { while stopped.changed().await.is_ok() {} };
+        serve::serve(listener, &app, router, &settings, stop).await;
+    });
+    Ok(address)
+}
