@@ -49,6 +49,12 @@ impl Writer {
         self.bytes.extend(bytemuck::cast_slice::<T, u8>(numbers));
     }
 
+    /// Appends real numbers with their count.
+    pub(crate) fn sized_reals(&mut self, numbers: &[f32]) {
+        self.number(numbers.len() as u32);
+        self.numbers(numbers);
+    }
+
     /// Returns the whole file.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
@@ -116,6 +122,12 @@ impl<'a> Reader<'a> {
             return Err(self.invalid(format!("{what} holds {found}, expected finite numbers")));
         }
         Ok(numbers)
+    }
+
+    /// Reads finite real numbers that stand there with their count.
+    pub(crate) fn sized_reals(&mut self, what: &str) -> Result<Vec<f32>, ModelError> {
+        let count = self.number(what)? as usize;
+        self.reals(count, what)
     }
 
     /// Reads `count` numbers.

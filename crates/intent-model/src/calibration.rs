@@ -37,6 +37,14 @@ impl Calibration {
     /// The calibration of a model whose softmax is taken as it is and that rejects nothing.
     pub const IDENTITY: Self = Self { temperature: 1.0, out_of_scope: None, accept_threshold: 0.0 };
 
+    /// The calibration of rules: a rule's weight is its confidence already, and a text that no rule matches is out of
+    /// scope as far as rules can tell.
+    pub const RULES: Self = Self {
+        temperature: 1.0,
+        out_of_scope: Some(OutOfScopeGate { threshold: 0.5, scale: 0.25 }),
+        accept_threshold: 0.85,
+    };
+
     /// Turns scores into probabilities.
     pub fn apply(&self, scores: &Scores) -> Prediction {
         let out_of_scope = match (self.out_of_scope, scores.out_of_scope) {

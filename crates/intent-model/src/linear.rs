@@ -40,11 +40,16 @@ impl Linear {
     /// Returns the content of the model's file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = Writer::new(MAGIC, FORMAT_VERSION);
-        writer.texts(self.labels.iter());
-        self.ngrams.write(&mut writer);
-        self.weights.write(&mut writer);
-        writer.numbers(&self.bias);
+        self.write(&mut writer);
         writer.into_bytes()
+    }
+
+    /// Writes the classifier as a part of a file.
+    pub(crate) fn write(&self, writer: &mut Writer) {
+        writer.texts(self.labels.iter());
+        self.ngrams.write(writer);
+        self.weights.write(writer);
+        writer.numbers(&self.bias);
     }
 
     /// Loads a file that holds [`Linear::to_bytes`].
@@ -61,18 +66,25 @@ impl Linear {
     /// [`ModelError::InvalidFile`] when the content is damaged or another kind of file.
     pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
         let mut reader = Reader::new(path, bytes, MAGIC, FORMAT_VERSION)?;
+        let model = Self::read(&mut reader)?;
+        reader.end()?;
+        Ok(model)
+    }
+
+    /// Reads what [`Linear::write`] wrote.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, ModelError> {
         let labels = Labels::new(reader.texts("the labels")?);
         if labels.is_empty() {
             return Err(reader.invalid("it has no labels"));
         }
-        let ngrams = Ngrams::read(&mut reader)?;
-        let weights = QuantizedRows::read(&mut reader, ngrams.len(), labels.len())?;
+        let ngrams = Ngrams::read(reader)?;
+        let weights = QuantizedRows::read(reader, ngrams.len(), labels.len())?;
         let bias = reader.reals(labels.len(), "the biases")?;
-        reader.end()?;
         Ok(Self { labels, ngrams, weights, bias })
     }
 
-    fn logits(&self, text: &str, features: &mut Features) -> Vec<f32> {
+    /// Returns the decision values of a text, one per label.
+    pub(crate) fn logits(&self, text: &str, features: &mut Features) -> Vec<f32> {
         self.ngrams.features(text, features);
         let mut logits = self.bias.clone();
         for (&index, &value) in features.indices.iter().zip(&features.values) {

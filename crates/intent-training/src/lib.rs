@@ -15,3 +15,4 @@ pub mod report;
 pub mod sparse;
 pub mod svm;
 pub mod train;
+pub mod version;

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use intent_model::{
-    Calibration, Labels,
+    Calibration, Hybrid, Labels, ModelError, SentenceEncoder,
+    hybrid::{EmbeddingWeights, energy},
     linear::Linear,
     ngram::{NgramOptions, Ngrams},
 };
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -37,6 +39,12 @@ pub struct TrainOptions {
 impl Default for TrainOptions {
     fn default() -> Self {
         Self { seed: 0, folds: 5, target_error: 0.02, in_scope_retention: 0.97 }
+    }
+}
+
+impl TrainOptions {
+    fn svm(&self, cost: f32) -> SvmOptions {
+        SvmOptions { cost, seed: self.seed, ..SvmOptions::default() }
     }
 }
 
@@ -77,53 +85,139 @@ pub struct Trained {
     pub labels: Labels,
     /// The n-gram classifier.
     pub linear: Fitted<Linear>,
+    /// The classifier on n-grams and embeddings, when there is an encoder.
+    pub hybrid: Option<Fitted<Hybrid>>,
 }
 
 /// The costs of a violated margin that training chooses from.
 const COSTS: [f32; 3] = [0.5, 1.0, 2.0];
+/// The lengths of the embedding, beside n-grams of length 1 per block, that training chooses from.
+const SCALES: [f32; 3] = [1.0, 2.0, 3.0];
+/// The cost of the hybrid while its scale is chosen, and after: the embedding separates well, so it hardly matters.
+const HYBRID_COST: f32 = 0.5;
+/// Texts embedded at a time.
+const EMBEDDING_BATCH: usize = 64;
 
-/// Trains, calibrates and measures all models.
-pub fn train(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progress) -> Trained {
-    Trained { labels: dataset.labels.clone(), linear: train_linear(dataset, options, progress) }
+/// Trains, calibrates and measures all models; the hybrid when there is an encoder.
+///
+/// # Errors
+/// [`ModelError::Inference`] when the encoder fails.
+pub fn train(
+    dataset: &Dataset,
+    encoder: Option<&SentenceEncoder>,
+    options: &TrainOptions,
+    progress: &dyn Progress,
+) -> Result<Trained, ModelError> {
+    let linear = train_linear(dataset, options, progress);
+    let hybrid = encoder.map(|encoder| train_hybrid(dataset, encoder, options, progress)).transpose()?;
+    Ok(Trained { labels: dataset.labels.clone(), linear, hybrid })
 }
 
 fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progress) -> Fitted<Linear> {
-    let texts = dataset.training_texts();
-    let targets = dataset.training_labels();
-    let labels = dataset.labels.len();
-    let folds = deal_folds(&texts, &targets, options.folds, options.seed);
-
+    let folds = Folds::deal(dataset, options);
     progress.stage("linear", (COSTS.len() * options.folds) as u64 + 1);
-    let candidates: Vec<OutOfFold> = COSTS
-        .into_iter()
-        .map(|cost| {
-            let svm = SvmOptions { cost, seed: options.seed, ..SvmOptions::default() };
-            out_of_fold(&texts, &targets, labels, &folds, options.folds, svm, progress)
-        })
-        .collect();
-    let best = (0..candidates.len())
-        .max_by(|&a, &b| {
-            let loss = |at: usize| {
-                let temperature = calibrate::fit_temperature(&candidates[at].logits, &targets);
-                calibrate::negative_log_likelihood(&candidates[at].logits, &targets, temperature)
-            };
-            let accuracy = |at: usize| metrics::accuracy(&candidates[at].logits, &targets);
-            accuracy(a).total_cmp(&accuracy(b)).then(loss(b).total_cmp(&loss(a)))
-        })
-        .expect("there are candidates");
-    let cost = COSTS[best];
+    let (cost, predicted) = best_of(&COSTS, &folds.targets, |cost| folds.predict(None, options.svm(cost), progress));
 
-    let ngrams = Ngrams::fit(texts.iter().copied(), NgramOptions::default());
-    let rows = FeatureRows::of_texts(&ngrams, &texts);
-    let svm = SvmOptions { cost, seed: options.seed, ..SvmOptions::default() };
-    let weights = svm::fit(&rows, &targets, labels, svm);
+    let ngrams = Ngrams::fit(folds.texts.iter().copied(), NgramOptions::default());
+    let rows = FeatureRows::of_texts(&ngrams, &folds.texts);
+    let weights = svm::fit(&rows, &folds.targets, folds.labels, options.svm(cost));
     progress.advance(1);
 
     let foreign: Vec<&str> = dataset.out_of_scope.iter().map(String::as_str).collect();
     let foreign = weights.decide_all(&FeatureRows::of_texts(&ngrams, &foreign));
     let model = Linear::new(dataset.labels.clone(), ngrams, &weights.sparse, weights.bias.clone());
+    let foreignness = |logits: &[f32]| -logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let hyper_parameters = BTreeMap::from([("cost".to_owned(), f64::from(cost))]);
-    summarise(model, &candidates[best], &foreign, &targets, hyper_parameters, options)
+    summarise(model, &predicted, &foreign, &folds.targets, foreignness, hyper_parameters, options)
+}
+
+fn train_hybrid(
+    dataset: &Dataset,
+    encoder: &SentenceEncoder,
+    options: &TrainOptions,
+    progress: &dyn Progress,
+) -> Result<Fitted<Hybrid>, ModelError> {
+    let folds = Folds::deal(dataset, options);
+    let foreign: Vec<&str> = dataset.out_of_scope.iter().map(String::as_str).collect();
+    progress.stage("embeddings", (folds.texts.len() + foreign.len()) as u64);
+    let embeddings = embed(encoder, &folds.texts, progress)?;
+    let foreign_embeddings = embed(encoder, &foreign, progress)?;
+    let centre = mean(&embeddings, encoder.dimension());
+    let dense = |embeddings: &[Vec<f32>], scale: f32| -> Vec<f32> {
+        embeddings.iter().flat_map(|embedding| EmbeddingWeights::features(&centre, scale, embedding)).collect()
+    };
+
+    progress.stage("hybrid", (SCALES.len() * options.folds) as u64 + 1);
+    let svm = options.svm(HYBRID_COST);
+    let (scale, predicted) = best_of(&SCALES, &folds.targets, |scale| {
+        folds.predict(Some((&dense(&embeddings, scale), encoder.dimension())), svm, progress)
+    });
+
+    let ngrams = Ngrams::fit(folds.texts.iter().copied(), NgramOptions::default());
+    let join = |texts: &[&str], embeddings: &[Vec<f32>]| {
+        FeatureRows::of_texts(&ngrams, texts).with_dense(dense(embeddings, scale), encoder.dimension())
+    };
+    let weights = svm::fit(&join(&folds.texts, &embeddings), &folds.targets, folds.labels, svm);
+    progress.advance(1);
+
+    let foreign = weights.decide_all(&join(&foreign, &foreign_embeddings));
+    let linear = Linear::new(dataset.labels.clone(), ngrams, &weights.sparse, weights.bias.clone());
+    let embedding = EmbeddingWeights { centre, scale, weights: weights.dense };
+    let model = Hybrid::new(linear, embedding, encoder.clone());
+    let hyper_parameters =
+        BTreeMap::from([("cost".to_owned(), f64::from(HYBRID_COST)), ("embedding_scale".to_owned(), f64::from(scale))]);
+    Ok(summarise(model, &predicted, &foreign, &folds.targets, energy, hyper_parameters, options))
+}
+
+/// Embeds texts on all cores.
+fn embed(encoder: &SentenceEncoder, texts: &[&str], progress: &dyn Progress) -> Result<Vec<Vec<f32>>, ModelError> {
+    // Batches of like length pad little.
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&at| texts[at].len());
+    let batches: Vec<Vec<(usize, Vec<f32>)>> = order
+        .par_chunks(EMBEDDING_BATCH)
+        .map(|batch| {
+            let embedded = encoder.embed(&batch.iter().map(|&at| texts[at]).collect::<Vec<_>>())?;
+            progress.advance(batch.len() as u64);
+            Ok(batch.iter().copied().zip(embedded.into_iter().map(|row| row.values.to_vec())).collect())
+        })
+        .collect::<Result<_, ModelError>>()?;
+    let mut embeddings = vec![Vec::new(); texts.len()];
+    for (at, embedding) in batches.into_iter().flatten() {
+        embeddings[at] = embedding;
+    }
+    Ok(embeddings)
+}
+
+fn mean(embeddings: &[Vec<f32>], dimension: usize) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; dimension];
+    for embedding in embeddings {
+        sums.iter_mut().zip(embedding).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    sums.into_iter().map(|sum| (sum / embeddings.len().max(1) as f64) as f32).collect()
+}
+
+/// Returns the candidate whose out-of-fold predictions are most accurate, of equals the likeliest, with these.
+fn best_of(candidates: &[f32], targets: &[u32], predict: impl Fn(f32) -> OutOfFold) -> (f32, OutOfFold) {
+    let judge = |predicted: &OutOfFold| {
+        let temperature = calibrate::fit_temperature(&predicted.logits, targets);
+        let loss = calibrate::negative_log_likelihood(&predicted.logits, targets, temperature);
+        (metrics::accuracy(&predicted.logits, targets), -loss)
+    };
+    let tried = candidates.iter().map(|&candidate| (candidate, predict(candidate)));
+    let judged = tried.map(|(candidate, predicted)| (judge(&predicted), candidate, predicted));
+    let best = judged.max_by(|(a, ..), (b, ..)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let (_, candidate, predicted) = best.expect("there are candidates");
+    (candidate, predicted)
+}
+
+/// The training rows, dealt into folds.
+struct Folds<'a> {
+    texts: Vec<&'a str>,
+    targets: Vec<u32>,
+    labels: usize,
+    fold: Vec<usize>,
+    count: usize,
 }
 
 /// Predictions of rows by models that had not seen them.
@@ -131,30 +225,41 @@ struct OutOfFold {
     logits: Vec<Vec<f32>>,
 }
 
-fn out_of_fold(
-    texts: &[&str],
-    targets: &[u32],
-    labels: usize,
-    folds: &[usize],
-    count: usize,
-    svm: SvmOptions,
-    progress: &dyn Progress,
-) -> OutOfFold {
-    let mut logits = vec![Vec::new(); texts.len()];
-    for fold in 0..count {
-        let (held_out, kept): (Vec<usize>, Vec<usize>) = (0..texts.len()).partition(|&row| folds[row] == fold);
-        let pick = |rows: &[usize]| -> Vec<&str> { rows.iter().map(|&row| texts[row]).collect() };
-        let ngrams = Ngrams::fit(pick(&kept), NgramOptions::default());
-        let rows = FeatureRows::of_texts(&ngrams, &pick(&kept));
-        let kept: Vec<u32> = kept.iter().map(|&row| targets[row]).collect();
-        let weights = svm::fit(&rows, &kept, labels, svm);
-        let decisions = weights.decide_all(&FeatureRows::of_texts(&ngrams, &pick(&held_out)));
-        for (row, decision) in held_out.into_iter().zip(decisions) {
-            logits[row] = decision;
-        }
-        progress.advance(1);
+impl<'a> Folds<'a> {
+    fn deal(dataset: &'a Dataset, options: &TrainOptions) -> Self {
+        let (texts, targets) = (dataset.training_texts(), dataset.training_labels());
+        let fold = deal_folds(&texts, &targets, options.folds, options.seed);
+        Self { texts, targets, labels: dataset.labels.len(), fold, count: options.folds }
     }
-    OutOfFold { logits }
+
+    /// Predicts every row by a model trained on the other folds; `dense` holds features that do not depend on the
+    /// training rows, row by row, and their number.
+    fn predict(&self, dense: Option<(&[f32], usize)>, svm: SvmOptions, progress: &dyn Progress) -> OutOfFold {
+        let mut logits = vec![Vec::new(); self.texts.len()];
+        for fold in 0..self.count {
+            let (held_out, kept): (Vec<usize>, Vec<usize>) =
+                (0..self.texts.len()).partition(|&row| self.fold[row] == fold);
+            let texts = |rows: &[usize]| -> Vec<&str> { rows.iter().map(|&row| self.texts[row]).collect() };
+            let ngrams = Ngrams::fit(texts(&kept), NgramOptions::default());
+            let features = |rows: &[usize]| {
+                let features = FeatureRows::of_texts(&ngrams, &texts(rows));
+                match dense {
+                    None => features,
+                    Some((dense, dimension)) => {
+                        let of = |&row: &usize| dense[row * dimension..][..dimension].iter().copied();
+                        features.with_dense(rows.iter().flat_map(of).collect(), dimension)
+                    }
+                }
+            };
+            let targets: Vec<u32> = kept.iter().map(|&row| self.targets[row]).collect();
+            let weights = svm::fit(&features(&kept), &targets, self.labels, svm);
+            for (&row, decision) in held_out.iter().zip(weights.decide_all(&features(&held_out))) {
+                logits[row] = decision;
+            }
+            progress.advance(1);
+        }
+        OutOfFold { logits }
+    }
 }
 
 fn summarise<M>(
@@ -162,13 +267,13 @@ fn summarise<M>(
     predicted: &OutOfFold,
     foreign: &[Vec<f32>],
     targets: &[u32],
+    foreignness: impl Fn(&[f32]) -> f32,
     hyper_parameters: BTreeMap<String, f64>,
     options: &TrainOptions,
 ) -> Fitted<M> {
     let temperature = calibrate::fit_temperature(&predicted.logits, targets);
-    let foreignness = |logits: &Vec<f32>| -logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let in_scope: Vec<f32> = predicted.logits.iter().map(foreignness).collect();
-    let foreign: Vec<f32> = foreign.iter().map(foreignness).collect();
+    let in_scope: Vec<f32> = predicted.logits.iter().map(|logits| foreignness(logits)).collect();
+    let foreign: Vec<f32> = foreign.iter().map(|logits| foreignness(logits)).collect();
     let answers = calibrate::answers(&predicted.logits, targets, temperature);
     let accept = calibrate::solve_accept_threshold(&answers, options.target_error);
     let calibration = Calibration {

@@ -9,7 +9,9 @@ use std::{
 use serde::Deserialize;
 
 use super::{Manifest, SCHEMA_VERSION, checksum};
-use crate::{ModelError, ModelKind, linear::Linear};
+use crate::{
+    Hybrid, ModelError, ModelKind, SentenceEncoder, SequenceClassifier, linear::Linear, transformer::Precision,
+};
 
 const MANIFEST: &str = "model.json";
 
@@ -117,6 +119,26 @@ impl Version {
         let model = Linear::load(&path)?;
         self.check_labels(&path, &model)?;
         Ok(Some(model))
+    }
+
+    /// Loads the hybrid classifier for the encoder it was trained with; `None` when the version has none.
+    ///
+    /// # Errors
+    /// As [`Hybrid::load`], and when its labels are not those of the version.
+    pub fn hybrid(&self, encoder: &SentenceEncoder) -> Result<Option<Hybrid>, ModelError> {
+        let Some(path) = self.model_path(ModelKind::Hybrid) else { return Ok(None) };
+        let model = Hybrid::load(&path, encoder.clone())?;
+        self.check_labels(&path, &model)?;
+        Ok(Some(model))
+    }
+
+    /// Loads the fine-tuned classifier; `None` when the version has none.
+    ///
+    /// # Errors
+    /// As [`SequenceClassifier::load`].
+    pub fn sequence_classifier(&self, precision: Precision) -> Result<Option<SequenceClassifier>, ModelError> {
+        let Some(path) = self.model_path(ModelKind::Distilbert) else { return Ok(None) };
+        SequenceClassifier::load(&path, precision, &self.manifest.labels).map(Some)
     }
 
     fn check_labels(&self, path: &Path, model: &dyn crate::Model) -> Result<(), ModelError> {

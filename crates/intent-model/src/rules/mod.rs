@@ -93,7 +93,10 @@ impl Rules {
         // Stable: of two rules equally strong, the one that comes first in the pack decides.
         matched.sort_by(|a, b| a.label.cmp(&b.label).then(b.weight.total_cmp(&a.weight)));
 
-        let mut scores = Scores::from_logits(vec![0.0; self.labels.len()]);
+        let mut scores = Scores {
+            out_of_scope: Some(if matched.is_empty() { 1.0 } else { 0.0 }),
+            ..Scores::from_logits(vec![0.0; self.labels.len()])
+        };
         let mut best = 0.0;
         for rules in matched.chunk_by(|a, b| a.label == b.label) {
             let logit = self.logit(rules);
@@ -242,7 +245,7 @@ mod tests {
         let scores = sample().score_one("the weather is fine");
         assert_eq!(scores.logits, [0.0; 3]);
         assert_eq!(scores.rule, None);
-        assert_eq!(scores.out_of_scope, None);
+        assert_eq!(scores.out_of_scope, Some(1.0));
     }
 
     #[test]

@@ -1,0 +1,277 @@
+//! A training's results as a version of a model directory.
+
+use std::collections::BTreeMap;
+
+use intent_model::{
+    Calibration, Document, Labels, Model, ModelError, ModelKind, Pack, Scores,
+    directory::{
+        Content, DataSummary, Manifest, MeasuredOn, ModelDirectory, ModelEntry, ModelMetrics, NewVersion,
+        PackReference, SCHEMA_VERSION, TrainingSettings, version_name,
+    },
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    calibrate,
+    dataset::{Dataset, Labelled},
+    evaluation::{
+        classification::{ConfusionMatrix, macro_f1},
+        metrics,
+    },
+    train::{Fitted, FittedMetrics, TrainOptions, Trained},
+};
+
+/// Texts scored at a time.
+const BATCH: usize = 64;
+
+/// Everything that a version is made of.
+#[derive(Debug)]
+pub struct VersionParts<'a> {
+    /// The pack that the models answer for.
+    pub pack: &'a Pack,
+    /// The rows that they were trained on.
+    pub dataset: &'a Dataset,
+    /// What was asked of the training.
+    pub options: &'a TrainOptions,
+    /// The trained models.
+    pub trained: &'a Trained,
+    /// The models that are made from the pack, to be measured on the validation rows.
+    pub pack_models: Vec<&'a dyn Model>,
+    /// Models trained elsewhere, with their files by paths within the version.
+    pub more: Vec<(ModelKind, ModelEntry, Vec<(String, Content)>)>,
+    /// The fingerprint of the encoder, when one was used.
+    pub encoder: Option<String>,
+    /// When, in RFC 3339, UTC.
+    pub created_at: &'a str,
+}
+
+/// Writes a version; it does not serve before it is promoted. Returns its name.
+///
+/// # Errors
+/// [`ModelError`] when a pack model cannot score or the version cannot be written.
+pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<String, ModelError> {
+    let VersionParts { pack, dataset, options, trained, pack_models, more, encoder, created_at } = parts;
+    let mut files = vec![
+        ("pack.toml".to_owned(), Content::Bytes(pack.to_toml().into_bytes())),
+        ("linear.bin".to_owned(), Content::Bytes(trained.linear.model.to_bytes())),
+    ];
+    let mut models = BTreeMap::from([(ModelKind::Linear, entry(&trained.linear, "linear.bin", MeasuredOn::OutOfFold))]);
+    if let Some(hybrid) = &trained.hybrid {
+        files.push(("hybrid.bin".to_owned(), Content::Bytes(hybrid.model.to_bytes())));
+        models.insert(ModelKind::Hybrid, entry(hybrid, "hybrid.bin", MeasuredOn::OutOfFold));
+    }
+    for model in pack_models {
+        if let Some(measured) = measure(model, dataset, options)? {
+            models.insert(model.kind(), measured);
+        }
+    }
+    for (kind, entry, more) in more {
+        models.insert(kind, entry);
+        files.extend(more);
+    }
+    let sha256 = digest(dataset);
+    let manifest = Manifest {
+        schema: SCHEMA_VERSION,
+        version: version_name(&pack.name, created_at, &sha256),
+        created_at: created_at.to_owned(),
+        pack: PackReference { name: pack.name.clone(), version: pack.version.clone() },
+        labels: dataset.labels.clone(),
+        data: DataSummary {
+            training_rows: dataset.training.len(),
+            validation_rows: dataset.validation.len(),
+            out_of_scope_rows: dataset.out_of_scope.len(),
+            sha256,
+        },
+        encoder,
+        training: TrainingSettings {
+            seed: options.seed,
+            target_error: options.target_error,
+            in_scope_retention: options.in_scope_retention,
+        },
+        models,
+        files: BTreeMap::new(),
+    };
+    directory.write(NewVersion { manifest, files })
+}
+
+/// Describes a fitted model that has a file or folder of its own at `path`.
+pub fn entry<M>(fitted: &Fitted<M>, path: &str, measured_on: MeasuredOn) -> ModelEntry {
+    ModelEntry {
+        path: Some(path.to_owned()),
+        calibration: fitted.calibration,
+        metrics: describe(&fitted.metrics, measured_on),
+    }
+}
+
+fn describe(metrics: &FittedMetrics, measured_on: MeasuredOn) -> ModelMetrics {
+    ModelMetrics {
+        measured_on,
+        rows: metrics.rows,
+        accuracy: metrics.accuracy,
+        macro_f1: metrics.macro_f1,
+        ece: metrics.ece,
+        auroc: metrics.auroc,
+        coverage: metrics.accept.coverage,
+        accepted_error: metrics.accept.error,
+        hyper_parameters: metrics.hyper_parameters.clone(),
+    }
+}
+
+/// Calibrates and measures a model that was made from the pack, on rows it has not seen: the validation rows, or, for
+/// rules, which learn nothing, the training rows where there are no others. `None` when there are no such rows.
+fn measure(model: &dyn Model, dataset: &Dataset, options: &TrainOptions) -> Result<Option<ModelEntry>, ModelError> {
+    let is_rules = model.kind() == ModelKind::Rules;
+    let (rows, measured_on) = match (&dataset.validation[..], is_rules) {
+        ([], true) => (&dataset.training, MeasuredOn::OutOfFold),
+        ([], false) => return Ok(None),
+        _ => (&dataset.validation, MeasuredOn::Validation),
+    };
+    let scores = score(model, rows.iter().map(|row| row.text.as_str()))?;
+    let foreign = score(model, dataset.out_of_scope.iter().map(String::as_str))?;
+    let labels: Vec<u32> = rows.iter().map(|row: &Labelled| row.label).collect();
+    let fitted = fit(&scores, &foreign, &labels, model.labels(), is_rules, options);
+    Ok(Some(ModelEntry { path: None, calibration: fitted.0, metrics: describe(&fitted.1, measured_on) }))
+}
+
+fn fit(
+    scores: &[Scores],
+    foreign: &[Scores],
+    labels: &[u32],
+    names: &Labels,
+    is_rules: bool,
+    options: &TrainOptions,
+) -> (Calibration, FittedMetrics) {
+    let logits: Vec<Vec<f32>> = scores.iter().map(|scores| scores.logits.clone()).collect();
+    let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect::<Vec<f32>>();
+    let (in_scope, foreign) = (foreignness(scores), foreignness(foreign));
+    // The weight of a rule is its confidence already.
+    let temperature = if is_rules { 1.0 } else { calibrate::fit_temperature(&logits, labels) };
+    let answers = calibrate::answers(&logits, labels, temperature);
+    let accept = calibrate::solve_accept_threshold(&answers, options.target_error);
+    let calibration = if is_rules {
+        Calibration::RULES
+    } else {
+        Calibration {
+            temperature,
+            out_of_scope: calibrate::fit_gate(&in_scope, &foreign, options.in_scope_retention),
+            accept_threshold: accept.threshold,
+        }
+    };
+    let pairs = logits.iter().zip(labels).map(|(row, &label)| (label as usize, metrics::argmax(row)));
+    let metrics = FittedMetrics {
+        rows: labels.len(),
+        accuracy: metrics::accuracy(&logits, labels),
+        macro_f1: macro_f1(&ConfusionMatrix::count(names, pairs).per_intent()),
+        ece: metrics::expected_calibration_error(&answers),
+        auroc: metrics::auroc(&in_scope, &foreign),
+        accept,
+        hyper_parameters: BTreeMap::new(),
+    };
+    (calibration, metrics)
+}
+
+fn score<'a>(model: &dyn Model, texts: impl Iterator<Item = &'a str>) -> Result<Vec<Scores>, ModelError> {
+    let documents: Vec<Document> = texts.map(Document::new).collect();
+    let mut scores = Vec::with_capacity(documents.len());
+    for batch in documents.chunks(BATCH) {
+        scores.extend(model.score(&batch.iter().collect::<Vec<_>>())?);
+    }
+    Ok(scores)
+}
+
+/// Returns the SHA-256 of all rows, in hexadecimal digits.
+fn digest(dataset: &Dataset) -> String {
+    let mut hash = Sha256::new();
+    let mut add = |text: &str| {
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    };
+    for row in dataset.training.iter().chain(&dataset.validation) {
+        add(&row.text);
+        add(dataset.labels.name(row.label as usize));
+    }
+    dataset.out_of_scope.iter().for_each(|text| add(text));
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use intent_model::{Rules, tiny};
+
+    use super::*;
+    use crate::{
+        data::{Example, Origin},
+        progress::Quiet,
+        train::train,
+    };
+
+    const PACK: &str = r#"
+        name = "radio"
+        version = "1.0.0"
+        [[intents]]
+        name = "music"
+        description = "Wants to hear music"
+        [[intents.rules]]
+        phrases = ["play"]
+        weight = 0.9
+        [[intents]]
+        name = "weather"
+        description = "Asks for the weather"
+    "#;
+
+    fn dataset(pack: &Pack) -> Dataset {
+        let origin = Origin { file: Path::new("radio.jsonl").into(), line: None };
+        let example = |text: String, intent: &str| Example { text, intent: intent.to_owned(), origin: origin.clone() };
+        let rows = |from: usize, to: usize| -> Vec<Example> {
+            (from..to)
+                .flat_map(|at| {
+                    [
+                        example(format!("play the song number {at} for me"), "music"),
+                        example(format!("will it rain on day {at} of the month"), "weather"),
+                    ]
+                })
+                .collect()
+        };
+        let mut validation = rows(40, 50);
+        validation.push(example("my invoice is wrong".to_owned(), "out_of_scope"));
+        Dataset::new(rows(0, 40), validation, Some(pack.labels())).expect("good data")
+    }
+
+    #[test]
+    fn what_was_trained_is_loaded_again_with_its_calibration() {
+        let pack = Pack::load_embedded(&[("pack.toml", PACK)]).expect("a good pack");
+        let dataset = dataset(&pack);
+        let encoder = tiny::encoder();
+        let options = TrainOptions::default();
+        let trained = train(&dataset, Some(&encoder), &options, &Quiet).expect("the encoder works");
+        let rules = Rules::compile(&pack).expect("good rules");
+        let folder = tempfile::tempdir().expect("a folder");
+        let directory = ModelDirectory::new(folder.path());
+        let parts = VersionParts {
+            pack: &pack,
+            dataset: &dataset,
+            options: &options,
+            trained: &trained,
+            pack_models: vec![&rules],
+            more: Vec::new(),
+            encoder: Some(encoder.fingerprint().to_owned()),
+            created_at: "2026-01-02T03:04:05Z",
+        };
+        let name = write(&directory, parts).expect("it is written");
+        assert!(name.starts_with("radio-20260102T030405Z-"), "{name}");
+
+        let version = directory.open(&name).expect("it is whole");
+        let manifest = version.manifest();
+        let kinds: Vec<&str> = manifest.models.keys().map(|kind| kind.as_str()).collect();
+        assert_eq!(kinds, ["rules", "linear", "hybrid"]);
+        assert_eq!(manifest.models[&ModelKind::Linear].calibration, trained.linear.calibration);
+        // The one rule knows music; for the weather, rules have nothing to say.
+        assert_eq!(manifest.models[&ModelKind::Rules].metrics.accuracy, 0.5);
+        let hybrid = version.hybrid(&encoder).expect("it loads").expect("it is there");
+        let document = Document::new("please play a song");
+        let logits = &hybrid.score(&[&document]).expect("it scores")[0].logits;
+        assert!(logits[0] > logits[1], "{logits:?}");
+    }
+}
