@@ -37,12 +37,23 @@ pub struct VersionParts<'a> {
     pub trained: &'a Trained,
     /// The models that are made from the pack, to be measured on the validation rows.
     pub pack_models: Vec<&'a dyn Model>,
-    /// Models trained elsewhere, with their files by paths within the version.
-    pub more: Vec<(ModelKind, ModelEntry, Vec<(String, Content)>)>,
+    /// Models trained elsewhere.
+    pub more: Vec<ReadyModel>,
     /// The fingerprint of the encoder, when one was used.
     pub encoder: Option<String>,
     /// When, in RFC 3339, UTC.
     pub created_at: &'a str,
+}
+
+/// A model that is described and has its files.
+#[derive(Debug)]
+pub struct ReadyModel {
+    /// The model.
+    pub kind: ModelKind,
+    /// What is known of it.
+    pub entry: ModelEntry,
+    /// Its files, by their paths within the version.
+    pub files: Vec<(String, Content)>,
 }
 
 /// Writes a version; it does not serve before it is promoted. Returns its name.
@@ -65,9 +76,9 @@ pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<Stri
             models.insert(model.kind(), measured);
         }
     }
-    for (kind, entry, more) in more {
-        models.insert(kind, entry);
-        files.extend(more);
+    for ready in more {
+        models.insert(ready.kind, ready.entry);
+        files.extend(ready.files);
     }
     let sha256 = digest(dataset);
     let manifest = Manifest {
