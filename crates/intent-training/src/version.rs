@@ -8,6 +8,7 @@ use intent_model::{
         Content, DataSummary, Manifest, MeasuredOn, ModelDirectory, ModelEntry, ModelMetrics, NewVersion,
         PackReference, SCHEMA_VERSION, TrainingSettings, version_name,
     },
+    zero_shot::IntentVectors,
 };
 use sha2::{Digest, Sha256};
 
@@ -37,6 +38,8 @@ pub struct VersionParts<'a> {
     pub trained: &'a Trained,
     /// The models that are made from the pack, to be measured on the validation rows.
     pub pack_models: Vec<&'a dyn Model>,
+    /// What the zero-shot model computed from the pack, to be loaded instead of computed again.
+    pub zero_shot: Option<&'a IntentVectors>,
     /// Models trained elsewhere.
     pub more: Vec<ReadyModel>,
     /// The fingerprint of the encoder, when one was used.
@@ -61,7 +64,7 @@ pub struct ReadyModel {
 /// # Errors
 /// [`ModelError`] when a pack model cannot score or the version cannot be written.
 pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<String, ModelError> {
-    let VersionParts { pack, dataset, options, trained, pack_models, more, encoder, created_at } = parts;
+    let VersionParts { pack, dataset, options, trained, pack_models, zero_shot, more, encoder, created_at } = parts;
     let mut files = vec![
         ("pack.toml".to_owned(), Content::Bytes(pack.to_toml().into_bytes())),
         ("linear.bin".to_owned(), Content::Bytes(trained.linear.model.to_bytes())),
@@ -75,6 +78,10 @@ pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<Stri
         if let Some(measured) = measure(model, dataset, options)? {
             models.insert(model.kind(), measured);
         }
+    }
+    if let (Some(vectors), Some(entry)) = (zero_shot, models.get_mut(&ModelKind::ZeroShot)) {
+        entry.path = Some("zero_shot.bin".to_owned());
+        files.push(("zero_shot.bin".to_owned(), Content::Bytes(vectors.to_bytes())));
     }
     for ready in more {
         models.insert(ready.kind, ready.entry);
@@ -266,6 +273,7 @@ mod tests {
             options: &options,
             trained: &trained,
             pack_models: vec![&rules],
+            zero_shot: None,
             more: Vec::new(),
             encoder: Some(encoder.fingerprint().to_owned()),
             created_at: "2026-01-02T03:04:05Z",

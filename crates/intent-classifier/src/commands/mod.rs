@@ -15,6 +15,7 @@ mod output;
 mod pack;
 mod progress;
 mod serve;
+mod train;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -52,6 +53,7 @@ enum Command {
     Classify(classify::Arguments),
     #[command(subcommand)]
     Pack(pack::Command),
+    Train(train::Arguments),
     Evaluate(evaluate::Arguments),
     #[command(subcommand)]
     Models(models::Command),
@@ -95,6 +97,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Serve(arguments) => serve::run(arguments, sources),
         Command::Classify(arguments) => classify::run(&arguments, sources),
         Command::Pack(command) => pack::run(&command),
+        Command::Train(arguments) => train::run(&arguments, sources),
         Command::Evaluate(arguments) => evaluate::run(&arguments, sources),
         Command::Models(command) => models::run(&command, sources),
         Command::Config(command) => config::run(command, sources),

@@ -14,7 +14,6 @@ use super::ConfigError;
 #[derive(Clone, Debug, Config)]
 #[config(layer_attr(derive(Clone, Debug, serde::Serialize)))]
 #[config(layer_attr(serde(deny_unknown_fields)))]
-#[expect(dead_code, reason = "the sentence encoder is not wired yet")]
 pub(crate) struct ModelSettings {
     /// Folder or TOML file of the intent pack. Unset: the pack of the model version that serves, else the one in the
     /// binary.

@@ -4,12 +4,16 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use intent_engine::{Catalog, LoadedModel, Placement};
 use intent_model::{
-    Calibration, Model, ModelError, ModelKind, Rules,
+    Calibration, Model, ModelError, ModelKind, Rules, SentenceEncoder,
     directory::{ModelDirectory, Version},
     pack::{Pack, PackErrors},
+    zero_shot::{IntentVectors, ZeroShot},
 };
 
-use super::pack::{self, ServedPack};
+use super::{
+    lazy::LazyZeroShot,
+    pack::{self, ServedPack},
+};
 use crate::config::ModelSettings;
 
 /// The name of the models' version when none was trained.
@@ -85,6 +89,17 @@ pub(crate) fn load_configured_pack(settings: &ModelSettings) -> Result<Option<Pa
     settings.pack.as_deref().map(Pack::load).transpose().map_err(AssemblyError::Pack)
 }
 
+/// Loads the pack for those who name none: the configured one, else the one in the binary.
+///
+/// # Errors
+/// [`AssemblyError::Pack`] with every mistake in it.
+pub(crate) fn default_pack(settings: &ModelSettings) -> Result<Pack, AssemblyError> {
+    match load_configured_pack(settings)? {
+        Some(pack) => Ok(pack),
+        None => pack::embedded().map_err(AssemblyError::Pack),
+    }
+}
+
 /// Loads every model for which there is what it needs, for the configured pack, else the one of the version that
 /// serves, else the one in the binary.
 ///
@@ -101,6 +116,8 @@ pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Re
     let mut models = Models::new(&pack, version);
     models.add_rules()?;
     models.add_linear();
+    models.add_models_of_the_encoder(settings);
+    models.add_distilbert(settings);
     let Models { version, loaded, availability, .. } = models;
     let mut name = match &version {
         Ok(Some(version)) => version.manifest().version.clone(),
@@ -139,6 +156,51 @@ impl<'a> Models<'a> {
 
     fn add_linear(&mut self) {
         self.add_trained(ModelKind::Linear, Placement::Inline, Version::linear);
+    }
+
+    /// Adds `zero_shot` and `hybrid`, which share the sentence encoder.
+    fn add_models_of_the_encoder(&mut self, settings: &ModelSettings) {
+        let folder = settings.encoder_directory();
+        let encoder = if folder.is_dir() {
+            SentenceEncoder::load(&folder, settings.encoder_precision.into())
+                .map_err(|error| Availability::Broken(chain(&error)))
+        } else {
+            let folder = folder.display();
+            Err(Availability::NotConfigured(format!("there is no sentence encoder in `{folder}`; see `models import`")))
+        };
+        match encoder {
+            Ok(encoder) => {
+                self.add_zero_shot(&encoder, settings.prewarm);
+                self.add_trained(ModelKind::Hybrid, Placement::Workers, |version| version.hybrid(&encoder));
+            }
+            Err(availability) => {
+                self.miss(ModelKind::ZeroShot, availability.clone());
+                self.miss(ModelKind::Hybrid, availability);
+            }
+        }
+    }
+
+    /// Adds `zero_shot` from the vectors of the version when they are for this pack; else it computes them on first use.
+    fn add_zero_shot(&mut self, encoder: &SentenceEncoder, prewarm: bool) {
+        let encoder = Arc::new(encoder.clone());
+        let version = self.version.as_ref().ok().and_then(Option::as_ref);
+        let vectors = version
+            .and_then(|version| version.model_path(ModelKind::ZeroShot))
+            .and_then(|path| IntentVectors::load(&path).ok())
+            .filter(|vectors| vectors.pack_hash() == self.pack.content_hash());
+        let model = match vectors.map(|vectors| ZeroShot::with_vectors(vectors, Arc::clone(&encoder))) {
+            Some(Ok(model)) => LazyZeroShot::loaded(model),
+            Some(Err(_)) | None => LazyZeroShot::new(self.pack.clone(), encoder),
+        };
+        match prewarm.then(|| model.get().map(drop)).transpose() {
+            Ok(_) => self.add(Arc::new(model), Placement::Workers),
+            Err(error) => self.miss(ModelKind::ZeroShot, Availability::Broken(chain(&error))),
+        }
+    }
+
+    fn add_distilbert(&mut self, settings: &ModelSettings) {
+        let precision = settings.encoder_precision.into();
+        self.add_trained(ModelKind::Distilbert, Placement::Workers, |version| version.sequence_classifier(precision));
     }
 
     /// Adds a model of the version that serves.
@@ -182,7 +244,7 @@ impl<'a> Models<'a> {
             .and_then(|manifest| manifest.models.get(&kind));
         self.loaded.push(LoadedModel {
             model,
-            calibration: entry.map_or(Calibration::IDENTITY, |entry| entry.calibration),
+            calibration: entry.map_or_else(|| untrained_calibration(kind), |entry| entry.calibration),
             accuracy: entry.map_or(UNTRAINED_ACCURACY, |entry| entry.metrics.accuracy as f32),
             coverage: entry.map_or(UNTRAINED_COVERAGE, |entry| entry.metrics.coverage as f32),
             placement,
@@ -193,6 +255,10 @@ impl<'a> Models<'a> {
     fn miss(&mut self, kind: ModelKind, availability: Availability) {
         self.availability.insert(kind, availability);
     }
+}
+
+fn untrained_calibration(kind: ModelKind) -> Calibration {
+    if kind == ModelKind::Rules { Calibration::RULES } else { Calibration::IDENTITY }
 }
 
 /// Writes an error with its causes.

@@ -2,6 +2,7 @@
 
 mod assembly;
 mod canary;
+mod lazy;
 mod pack;
 
 use std::{
@@ -17,7 +18,7 @@ use intent_engine::{
 use intent_model::ModelKind;
 
 pub(crate) use self::{
-    assembly::{Assembly, Availability, assemble, load_configured_pack},
+    assembly::{Assembly, Availability, assemble, default_pack, load_configured_pack},
     pack::ServedPack,
 };
 use crate::config::ModelSettings;

@@ -4,9 +4,11 @@ use intent_model::pack::{Pack, PackErrors};
 use serde_json::value::{RawValue, to_raw_value};
 
 /// The pack in the binary: what is served when nothing else is configured.
-const EMBEDDED: [(&str, &str); 2] = [
+const EMBEDDED: [(&str, &str); 4] = [
     ("pack.toml", include_str!("../../../../packs/prompt-tasks/pack.toml")),
     ("train.jsonl", include_str!("../../../../packs/prompt-tasks/train.jsonl")),
+    ("validation.jsonl", include_str!("../../../../packs/prompt-tasks/validation.jsonl")),
+    ("out_of_scope_validation.jsonl", include_str!("../../../../packs/prompt-tasks/out_of_scope_validation.jsonl")),
 ];
 
 /// The part of an intent pack that answers need, ready to be written.

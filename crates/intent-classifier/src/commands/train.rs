@@ -1,0 +1,189 @@
+//! `train`: examples to a version of a model directory.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::SystemTime};
+
+use anyhow::Context;
+use clap::Args;
+use intent_model::{
+    Model, Pack, Rules, SentenceEncoder,
+    directory::{Manifest, ModelDirectory},
+    pack::LabelledText,
+    zero_shot::ZeroShot,
+};
+use intent_training::{
+    data::{self, Example, Origin},
+    dataset::Dataset,
+    train::{TrainOptions, train},
+    version::{self, VersionParts},
+};
+use serde_json::json;
+
+use super::{Failure, output, progress::Bars};
+use crate::{
+    config::{ModelSettings, Sources},
+    serving,
+};
+
+/// Train, calibrate and measure models, and let them serve.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  intent-classifier train                                     the default pack, into the model directory
+  intent-classifier train --pack my-pack.toml --out models
+  intent-classifier train --data train.csv --validation validation.csv --out models
+  intent-classifier train --data train.jsonl --target-error 0.01 --format json | jq .models.hybrid.metrics
+
+A row of the data is {\"text\": \"…\", \"intent\": \"…\"}, or a line of CSV with these columns. Without a pack the intents are
+those of the data. Rows whose intent is `out_of_scope` or `oos` are never trained on: they measure and set the gate.
+A server that runs takes the new version on SIGHUP or `POST /api/v1/models/reload`.")]
+pub(super) struct Arguments {
+    /// The intent pack: a folder or a TOML file [default: without `--data`, the setting `INTENT_PACK`, else the pack in
+    /// the binary].
+    #[arg(long, value_name = "PATH")]
+    pack: Option<PathBuf>,
+    /// More labelled texts to learn from: JSON lines or CSV.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Labelled texts that are never learnt from: models made from the pack are calibrated on them.
+    #[arg(long, value_name = "FILE")]
+    validation: Option<PathBuf>,
+    /// The model directory to write a version into [default: the setting `MODEL_DIR`].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// The share of accepted answers that may be wrong; the thresholds are solved from it.
+    #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().target_error)]
+    target_error: f64,
+    /// Decides everything random; the same data and seed give the same models.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write the version, but leave the one that serves in place; see `models promote`.
+    #[arg(long)]
+    no_promote: bool,
+    /// How to write the report.
+    #[arg(long, value_enum, default_value_t)]
+    format: output::Format,
+}
+
+pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
+    let settings = sources.load()?.settings.models;
+    let manifest = train_version(arguments, &settings)?;
+    match arguments.format {
+        output::Format::Text => describe(&manifest)?,
+        output::Format::Json => output::json(&manifest)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn train_version(arguments: &Arguments, settings: &ModelSettings) -> anyhow::Result<Manifest> {
+    let directory = ModelDirectory::new(arguments.out.as_ref().unwrap_or(&settings.directory));
+    let (pack, dataset) = material(arguments, settings)?;
+    for warning in &dataset.warnings {
+        output::note(&format!("warning: {warning}"));
+    }
+    let encoder = load_encoder(settings, &directory)?;
+
+    let bars = Bars::new();
+    let options =
+        TrainOptions { seed: arguments.seed, target_error: arguments.target_error, ..TrainOptions::default() };
+    let trained = train(&dataset, encoder.as_deref(), &options, &bars)?;
+    bars.finish();
+
+    let rules = Rules::compile(&pack)?;
+    let zero_shot = encoder.as_ref().map(|encoder| ZeroShot::new(&pack, Arc::clone(encoder))).transpose()?;
+    let mut pack_models: Vec<&dyn Model> = Vec::new();
+    if !rules.is_empty() {
+        pack_models.push(&rules);
+    }
+    pack_models.extend(zero_shot.as_ref().map(|model| model as &dyn Model));
+    let parts = VersionParts {
+        pack: &pack,
+        dataset: &dataset,
+        options: &options,
+        trained: &trained,
+        pack_models,
+        zero_shot: zero_shot.as_ref().map(ZeroShot::vectors),
+        more: Vec::new(),
+        encoder: encoder.as_ref().map(|encoder| encoder.fingerprint().to_owned()),
+        created_at: &humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+    };
+    let name = version::write(&directory, parts)?;
+    if !arguments.no_promote {
+        directory.promote(&name)?;
+    }
+    Ok(directory.manifest(&name)?)
+}
+
+/// Brings pack and data together: without a pack, the data makes one.
+fn material(arguments: &Arguments, settings: &ModelSettings) -> anyhow::Result<(Pack, Dataset)> {
+    let rows = data::read_files(&arguments.data)?;
+    let validation = arguments.validation.as_deref().map(data::read_file).transpose()?.unwrap_or_default();
+    let pack = match &arguments.pack {
+        Some(path) => Some(Pack::load(path)?),
+        None if arguments.data.is_empty() => Some(serving::default_pack(settings)?),
+        None => None,
+    };
+    let Some(pack) = pack else {
+        let dataset = Dataset::new(rows, validation, None)?;
+        let examples = dataset.training.iter().map(|row| (row.text.as_str(), row.label as usize));
+        let pack = Pack::from_examples("data", &dataset.labels, examples)?;
+        return Ok((pack, dataset));
+    };
+    let mut training = examples(&pack, "train", pack.examples().map(|(text, label)| (text.to_owned(), Some(label))));
+    training.extend(rows);
+    let labelled = |row: &LabelledText| (row.text.clone(), Some(row.label));
+    let foreign = pack.out_of_scope_validation.iter().map(|text| (text.clone(), None));
+    let mut held_out = examples(&pack, "validation", pack.validation.iter().map(labelled).chain(foreign));
+    held_out.extend(validation);
+    let dataset = Dataset::new(training, held_out, Some(pack.labels()))?;
+    Ok((pack, dataset))
+}
+
+/// Makes rows of a pack's texts; a text without a label is out of scope.
+fn examples(pack: &Pack, split: &str, texts: impl Iterator<Item = (String, Option<usize>)>) -> Vec<Example> {
+    let origin = Origin { file: PathBuf::from(format!("{} ({split})", pack.name)).into(), line: None };
+    texts
+        .map(|(text, label)| {
+            let intent = label.map_or(intent_model::OUT_OF_SCOPE, |label| &pack.intents[label].name);
+            Example { text, intent: intent.to_owned(), origin: origin.clone() }
+        })
+        .collect()
+}
+
+/// Loads the encoder in the directory that is written to, else the configured one; without any, only the models that
+/// need none are trained.
+fn load_encoder(settings: &ModelSettings, directory: &ModelDirectory) -> anyhow::Result<Option<Arc<SentenceEncoder>>> {
+    let own = directory.encoder_path();
+    let folder = if own.is_dir() { own } else { settings.encoder_directory() };
+    if !folder.is_dir() {
+        output::note(&format!(
+            "there is no sentence encoder in `{}`: training `linear` alone (see `models import`)",
+            folder.display()
+        ));
+        return Ok(None);
+    }
+    let encoder = SentenceEncoder::load(&folder, settings.encoder_precision.into())
+        .with_context(|| format!("cannot load the sentence encoder in `{}`", folder.display()))?;
+    Ok(Some(Arc::new(encoder)))
+}
+
+fn describe(manifest: &Manifest) -> std::io::Result<()> {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let rows: Vec<Vec<String>> = manifest
+        .models
+        .iter()
+        .map(|(kind, entry)| {
+            let metrics = &entry.metrics;
+            vec![
+                kind.to_string(),
+                percent(metrics.accuracy),
+                format!("{:.3}", metrics.ece),
+                metrics.auroc.map_or_else(|| "-".to_owned(), |auroc| format!("{auroc:.3}")),
+                format!("{:.2}", entry.calibration.accept_threshold),
+                percent(metrics.coverage),
+                json!(metrics.measured_on).as_str().unwrap_or_default().replace('_', " "),
+            ]
+        })
+        .collect();
+    output::text(&format!("version {}", manifest.version))?;
+    output::table(&["model", "accuracy", "ece", "auroc", "accept from", "coverage", "measured"], &rows)
+}
