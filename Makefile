@@ -49,6 +49,11 @@ test-unit: system ## Run the tests that need no download
 test-real: $(MODEL_DIR)/CURRENT ## Run the tests against the real encoder and the default pack
 	@scripts/run-tests --real
 
+.PHONY: test-transformers
+test-transformers: $(ENCODER_DIR)/encoder.json ## Prove with Hugging Face transformers that a fine-tuned directory loads
+	@$(MAKE) --no-print-directory $(ENCODER_SOURCE)/model.safetensors
+	scripts/test-transformers $(ENCODER_SOURCE)
+
 .PHONY: check
 check: system ## Format, lints, documentation, licences: what CI demands of every commit
 	cargo fmt --all --check
@@ -64,7 +69,8 @@ audit: ## Look the dependencies up in the RustSec advisory database (needs the n
 
 .PHONY: bench
 bench: $(MODEL_DIR)/CURRENT ## Measure encoder, server and memory in one run
-	@scripts/bench
+	cargo bench --package intent-model --bench encoder
+	$(BINARY) bench
 
 .PHONY: clean-models
 clean-models: ## Forget the encoder and all trained versions

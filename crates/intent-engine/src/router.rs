@@ -135,7 +135,10 @@ impl Router<'_> {
             let Some(opinion) = self.ask(step.kind, loaded, journey).await else { continue };
             let confidence = opinion.prediction.confidence();
             if opinion.prediction.out_of_scope.is_some() {
-                journey.reasons.push(format!("{} finds the text out of scope", step.kind));
+                journey.reasons.push(match step.kind {
+                    ModelKind::Rules => "no rule matches".to_owned(),
+                    kind => format!("{kind} finds the text out of scope"),
+                });
                 // A cheap model that finds a text foreign leaves that verdict to a better one.
                 if !self.has_better(&steps[index + 1..], opinion.accuracy) {
                     return Some(opinion);

@@ -17,6 +17,7 @@ use crate::{
     dataset::{Dataset, Labelled},
     evaluation::{
         classification::{ConfusionMatrix, macro_f1},
+        confidence::acceptance,
         metrics,
     },
     train::{Fitted, FittedMetrics, TrainOptions, Trained},
@@ -69,10 +70,13 @@ pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<Stri
         ("pack.toml".to_owned(), Content::Bytes(pack.to_toml().into_bytes())),
         ("linear.bin".to_owned(), Content::Bytes(trained.linear.model.to_bytes())),
     ];
-    let mut models = BTreeMap::from([(ModelKind::Linear, entry(&trained.linear, "linear.bin", MeasuredOn::OutOfFold))]);
+    let linear =
+        comparable(entry(&trained.linear, "linear.bin", MeasuredOn::OutOfFold), &trained.linear.model, dataset)?;
+    let mut models = BTreeMap::from([(ModelKind::Linear, linear)]);
     if let Some(hybrid) = &trained.hybrid {
         files.push(("hybrid.bin".to_owned(), Content::Bytes(hybrid.model.to_bytes())));
-        models.insert(ModelKind::Hybrid, entry(hybrid, "hybrid.bin", MeasuredOn::OutOfFold));
+        let entry = comparable(entry(hybrid, "hybrid.bin", MeasuredOn::OutOfFold), &hybrid.model, dataset)?;
+        models.insert(ModelKind::Hybrid, entry);
     }
     for model in pack_models {
         if let Some(measured) = measure(model, dataset, options)? {
@@ -135,6 +139,18 @@ fn describe(metrics: &FittedMetrics, measured_on: MeasuredOn) -> ModelMetrics {
     }
 }
 
+/// Measures a trained model on the validation rows, where there are any: the router compares models by their figures,
+/// which only figures of the same rows allow. The calibration stays that of the out-of-fold predictions.
+fn comparable(entry: ModelEntry, model: &dyn Model, dataset: &Dataset) -> Result<ModelEntry, ModelError> {
+    if dataset.validation.is_empty() {
+        return Ok(entry);
+    }
+    let evidence = Evidence::gather(model, &dataset.validation, &dataset.out_of_scope)?;
+    let hyper_parameters = entry.metrics.hyper_parameters;
+    let metrics = evidence.metrics(&entry.calibration, MeasuredOn::Validation, hyper_parameters);
+    Ok(ModelEntry { metrics, ..entry })
+}
+
 /// Calibrates and measures a model that was made from the pack, on rows it has not seen: the validation rows, or, for
 /// rules, which learn nothing, the training rows where there are no others. `None` when there are no such rows.
 fn measure(model: &dyn Model, dataset: &Dataset, options: &TrainOptions) -> Result<Option<ModelEntry>, ModelError> {
@@ -144,48 +160,67 @@ fn measure(model: &dyn Model, dataset: &Dataset, options: &TrainOptions) -> Resu
         ([], false) => return Ok(None),
         _ => (&dataset.validation, MeasuredOn::Validation),
     };
-    let scores = score(model, rows.iter().map(|row| row.text.as_str()))?;
-    let foreign = score(model, dataset.out_of_scope.iter().map(String::as_str))?;
-    let labels: Vec<u32> = rows.iter().map(|row: &Labelled| row.label).collect();
-    let fitted = fit(&scores, &foreign, &labels, model.labels(), is_rules, options);
-    Ok(Some(ModelEntry { path: None, calibration: fitted.0, metrics: describe(&fitted.1, measured_on) }))
+    let evidence = Evidence::gather(model, rows, &dataset.out_of_scope)?;
+    // The weight of a rule is its confidence already.
+    let calibration = if is_rules { Calibration::RULES } else { evidence.calibrate(options) };
+    let metrics = evidence.metrics(&calibration, measured_on, BTreeMap::new());
+    Ok(Some(ModelEntry { path: None, calibration, metrics }))
 }
 
-fn fit(
-    scores: &[Scores],
-    foreign: &[Scores],
-    labels: &[u32],
-    names: &Labels,
-    is_rules: bool,
-    options: &TrainOptions,
-) -> (Calibration, FittedMetrics) {
-    let logits: Vec<Vec<f32>> = scores.iter().map(|scores| scores.logits.clone()).collect();
-    let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect::<Vec<f32>>();
-    let (in_scope, foreign) = (foreignness(scores), foreignness(foreign));
-    // The weight of a rule is its confidence already.
-    let temperature = if is_rules { 1.0 } else { calibrate::fit_temperature(&logits, labels) };
-    let answers = calibrate::answers(&logits, labels, temperature);
-    let accept = calibrate::solve_accept_threshold(&answers, options.target_error);
-    let calibration = if is_rules {
-        Calibration::RULES
-    } else {
+/// What a model said of rows it had not seen.
+struct Evidence<'a> {
+    labels: &'a Labels,
+    logits: Vec<Vec<f32>>,
+    targets: Vec<u32>,
+    in_scope: Vec<f32>,
+    foreign: Vec<f32>,
+}
+
+impl<'a> Evidence<'a> {
+    fn gather(model: &'a dyn Model, rows: &[Labelled], out_of_scope: &[String]) -> Result<Self, ModelError> {
+        let scores = score(model, rows.iter().map(|row| row.text.as_str()))?;
+        let foreign = score(model, out_of_scope.iter().map(String::as_str))?;
+        let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect();
+        Ok(Self {
+            labels: model.labels(),
+            in_scope: foreignness(&scores),
+            foreign: foreignness(&foreign),
+            logits: scores.into_iter().map(|scores| scores.logits).collect(),
+            targets: rows.iter().map(|row| row.label).collect(),
+        })
+    }
+
+    fn calibrate(&self, options: &TrainOptions) -> Calibration {
+        let temperature = calibrate::fit_temperature(&self.logits, &self.targets);
+        let answers = calibrate::answers(&self.logits, &self.targets, temperature);
         Calibration {
             temperature,
-            out_of_scope: calibrate::fit_gate(&in_scope, &foreign, options.in_scope_retention),
-            accept_threshold: accept.threshold,
+            out_of_scope: calibrate::fit_gate(&self.in_scope, &self.foreign, options.in_scope_retention),
+            accept_threshold: calibrate::solve_accept_threshold(&answers, options.target_error).threshold,
         }
-    };
-    let pairs = logits.iter().zip(labels).map(|(row, &label)| (label as usize, metrics::argmax(row)));
-    let metrics = FittedMetrics {
-        rows: labels.len(),
-        accuracy: metrics::accuracy(&logits, labels),
-        macro_f1: macro_f1(&ConfusionMatrix::count(names, pairs).per_intent()),
-        ece: metrics::expected_calibration_error(&answers),
-        auroc: metrics::auroc(&in_scope, &foreign),
-        accept,
-        hyper_parameters: BTreeMap::new(),
-    };
-    (calibration, metrics)
+    }
+
+    fn metrics(
+        &self,
+        calibration: &Calibration,
+        measured_on: MeasuredOn,
+        hyper_parameters: BTreeMap<String, f64>,
+    ) -> ModelMetrics {
+        let answers = calibrate::answers(&self.logits, &self.targets, calibration.temperature);
+        let accepted = acceptance(&answers, calibration.accept_threshold);
+        let pairs = self.logits.iter().zip(&self.targets).map(|(row, &label)| (label as usize, metrics::argmax(row)));
+        ModelMetrics {
+            measured_on,
+            rows: self.targets.len(),
+            accuracy: metrics::accuracy(&self.logits, &self.targets),
+            macro_f1: macro_f1(&ConfusionMatrix::count(self.labels, pairs).per_intent()),
+            ece: metrics::expected_calibration_error(&answers),
+            auroc: metrics::auroc(&self.in_scope, &self.foreign),
+            coverage: accepted.coverage,
+            accepted_error: accepted.error,
+            hyper_parameters,
+        }
+    }
 }
 
 fn score<'a>(model: &dyn Model, texts: impl Iterator<Item = &'a str>) -> Result<Vec<Scores>, ModelError> {

@@ -161,7 +161,7 @@ fn load_encoder(settings: &ModelSettings, directory: &ModelDirectory) -> anyhow:
         ));
         return Ok(None);
     }
-    let encoder = SentenceEncoder::load(&folder, settings.encoder_precision.into())
+    let encoder = SentenceEncoder::load(&folder, settings.encoder_precision)
         .with_context(|| format!("cannot load the sentence encoder in `{}`", folder.display()))?;
     Ok(Some(Arc::new(encoder)))
 }

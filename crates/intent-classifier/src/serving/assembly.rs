@@ -162,7 +162,7 @@ impl<'a> Models<'a> {
     fn add_models_of_the_encoder(&mut self, settings: &ModelSettings) {
         let folder = settings.encoder_directory();
         let encoder = if folder.is_dir() {
-            SentenceEncoder::load(&folder, settings.encoder_precision.into())
+            SentenceEncoder::load(&folder, settings.encoder_precision)
                 .map_err(|error| Availability::Broken(chain(&error)))
         } else {
             let folder = folder.display();
@@ -199,7 +199,7 @@ impl<'a> Models<'a> {
     }
 
     fn add_distilbert(&mut self, settings: &ModelSettings) {
-        let precision = settings.encoder_precision.into();
+        let precision = settings.encoder_precision;
         self.add_trained(ModelKind::Distilbert, Placement::Workers, |version| version.sequence_classifier(precision));
     }
 

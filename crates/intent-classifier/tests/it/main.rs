@@ -9,4 +9,5 @@ mod documents;
 mod drain;
 mod health;
 mod program;
+mod real;
 mod server;
