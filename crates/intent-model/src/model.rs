@@ -79,7 +79,7 @@ impl Scores {
 
 /// Scores texts against a fixed list of labels.
 ///
-/// Contract, checked by [`crate::conformance`] for every implementation: one [`Scores`] per document, in order; one
+/// Contract, checked by `crate::conformance` for every implementation: one [`Scores`] per document, in order; one
 /// finite logit per label; an empty batch gives an empty answer; a document's scores do not depend on its batch mates;
 /// the same document always gets the same scores; any Unicode text of any length is scored. Implementations do no I/O,
 /// read no clock, and compute on the thread that calls them.

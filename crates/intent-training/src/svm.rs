@@ -2,7 +2,7 @@
 //!
 //! Solves the L2-regularised squared-hinge problem by dual coordinate descent (Hsieh et al. 2008, "A Dual Coordinate
 //! Descent Method for Large-scale Linear SVM", the algorithm of liblinear). Labels are independent of each other, so
-//! they are solved in lanes of [`LANES`] side by side: the features of a text are read once for the whole lane, and one
+//! they are solved in lanes of `LANES` side by side: the features of a text are read once for the whole lane, and one
 //! feature's weights of a lane are one cache line. Lanes run in parallel; the result does not depend on how many
 //! threads there are.
 

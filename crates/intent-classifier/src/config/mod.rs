@@ -1,7 +1,7 @@
 //! Settings: one struct per concern, read once at start.
 //!
 //! Later wins: default, file, `.env`, environment, command line. Names, defaults and descriptions are written down once,
-//! on the fields; [`reference`] makes the documents from them.
+//! on the fields; [`mod@reference`] makes the documents from them.
 
 mod input;
 mod log;

@@ -1,7 +1,7 @@
 //! Fine-tuning: a pretrained encoder and labelled texts to a `DistilBertForSequenceClassification`.
 //!
 //! The network is small and known, so it is written out by hand: a forward and a backward pass over flat vectors
-//! ([`network`]), on the matrix products of the runtime that serves. Texts of a batch lie one after the other without
+//! (`network`), on the matrix products of the runtime that serves. Texts of a batch lie one after the other without
 //! padding. Every run is deterministic for its seed, whatever the number of threads.
 
 mod architecture;
