@@ -30,7 +30,8 @@ impl Default for Experiment {
     fn default() -> Self {
         Self {
             name: "routing_strategy".into(),
-            share: 0.1,
+            // Nobody tries anything unless somebody asks for it.
+            share: 0.0,
             treatments: vec![StrategyName::AggressiveRules, StrategyName::Balanced, StrategyName::QualityFirst],
         }
     }
