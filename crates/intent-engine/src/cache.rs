@@ -22,6 +22,29 @@ impl Default for CacheOptions {
     }
 }
 
+/// What became of asking one cache for one text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CacheLookup {
+    /// It was not asked: caching is off for the subject, an earlier layer had the answer, or there is no such layer.
+    #[default]
+    NotAsked,
+    /// It had the answer.
+    Hit,
+    /// It had no answer.
+    Miss,
+    /// It could not be asked.
+    Failed,
+}
+
+/// What became of asking the caches for one text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    /// The layer in this process.
+    pub memory: CacheLookup,
+    /// The layer that replicas share.
+    pub shared: CacheLookup,
+}
+
 /// Everything an answer depends on. A change of models or settings changes the key, so that a stale answer cannot be
 /// addressed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,14 +99,19 @@ impl DecisionCache {
                 }
             })
             .await;
-        match answer {
-            Ok(decision) if computed => Ok(Decision::clone(&decision)),
-            Ok(decision) => Ok(Decision { cached: true, timings: Timings::default(), ..Decision::clone(&decision) }),
+        let mut decision = match answer {
+            Ok(decision) if computed => Decision::clone(&decision),
+            Ok(decision) => {
+                let cache = CacheUse { memory: CacheLookup::Hit, ..CacheUse::default() };
+                return Ok(Decision { cached: true, cache, timings: Timings::default(), ..Decision::clone(&decision) });
+            }
             Err(not_cached) => match not_cached.as_ref() {
-                NotCached::Unrepresentative(decision) => Ok(Decision::clone(decision)),
-                NotCached::Failed(error) => Err(error.clone()),
+                NotCached::Unrepresentative(decision) => Decision::clone(decision),
+                NotCached::Failed(error) => return Err(error.clone()),
             },
-        }
+        };
+        decision.cache.memory = CacheLookup::Miss;
+        Ok(decision)
     }
 
     /// Forgets all answers to one text, whatever they depend on besides.

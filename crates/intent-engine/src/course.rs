@@ -2,7 +2,10 @@
 
 use intent_model::ModelKind;
 
-use crate::{ClassifyRequest, Experiment, FlagSnapshot, RoutingConfig, StrategyName, flags::Flag};
+use crate::{
+    ClassifyRequest, Experiment, FlagSnapshot, RoutingConfig, StrategyName,
+    flags::{Flag, FlagSet},
+};
 
 /// How a request is to be answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +18,8 @@ pub(crate) struct Course {
     pub(crate) first: Option<ModelKind>,
     /// Models that this subject does not get, not even as a fallback.
     pub(crate) excluded: Vec<ModelKind>,
+    /// The flags that are on for the subject.
+    pub(crate) flags: FlagSet,
     /// Whether an answer may come from the cache and go there.
     pub(crate) use_cache: bool,
 }
@@ -29,7 +34,8 @@ impl Course {
         routing: &RoutingConfig,
     ) -> Self {
         let subject = request.subject();
-        let has = |flag| flags.evaluate(flag, subject).enabled;
+        let flags = flags.of(subject);
+        let has = |flag| flags.contains(flag);
         let is_quality_mode = has(Flag::QualityMode);
         let experiment_group =
             has(Flag::AbTesting).then(|| experiment.treatment(subject)).flatten().unwrap_or(StrategyName::Control);
@@ -49,7 +55,8 @@ impl Course {
         if !has(Flag::ZeroShotFallback) {
             excluded.push(ModelKind::ZeroShot);
         }
-        Self { strategy, experiment_group, first, excluded, use_cache: has(Flag::Caching) && request.model.is_none() }
+        let use_cache = has(Flag::Caching) && request.model.is_none();
+        Self { strategy, experiment_group, first, excluded, flags, use_cache }
     }
 }
 

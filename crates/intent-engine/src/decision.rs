@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use intent_model::ModelKind;
 
-use crate::{LatencyRequirement, StrategyName};
+use crate::{LatencyRequirement, StrategyName, cache::CacheUse, flags::FlagSet};
 
 /// The answer to one request, with everything that is worth telling or counting about how it came about.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Decision {
     pub ranking: Vec<RankedIntent>,
     /// The model that decided.
     pub model: ModelKind,
+    /// Why it was this model; for a cached answer, why it was at that time.
+    pub selection: SelectionReason,
     /// The version of the models that were asked.
     pub model_version: Arc<str>,
     /// The rule that decided, when it was a rule.
@@ -22,12 +24,16 @@ pub struct Decision {
     pub truncated: bool,
     /// Whether the answer was kept from an earlier request.
     pub cached: bool,
+    /// What the caches were asked and what came of it.
+    pub cache: CacheUse,
     /// Whether a model that the strategy wanted could not be used.
     pub degraded: bool,
     /// The strategy that planned.
     pub strategy: StrategyName,
     /// The group of the experiment that the subject is in.
     pub experiment_group: StrategyName,
+    /// The flags that are on for the subject.
+    pub flags: FlagSet,
     /// The latency requirement that applied.
     pub latency_requirement: LatencyRequirement,
     /// Why this model, in order; for people.
@@ -60,6 +66,37 @@ pub struct RankedIntent {
     pub intent: Arc<str>,
     /// Calibrated probability, 0 to 1.
     pub confidence: f32,
+}
+
+/// Why the router took the answer of one model and not of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SelectionReason {
+    /// The request named it.
+    Requested,
+    /// Its confidence reached its threshold.
+    Confident,
+    /// It found the text out of scope, and no better model was left to ask.
+    OutOfScope,
+    /// No model was sure; it is the most accurate of those that answered.
+    MostAccurate,
+    /// All that were planned failed; it is the next in the fallback chain.
+    Fallback,
+}
+
+impl SelectionReason {
+    /// All reasons.
+    pub const ALL: [Self; 5] = [Self::Requested, Self::Confident, Self::OutOfScope, Self::MostAccurate, Self::Fallback];
+
+    /// Returns the name used in metrics and log lines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Confident => "confident",
+            Self::OutOfScope => "out_of_scope",
+            Self::MostAccurate => "most_accurate",
+            Self::Fallback => "fallback",
+        }
+    }
 }
 
 /// A step from a model that could not answer to the next one.

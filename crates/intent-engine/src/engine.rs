@@ -126,6 +126,7 @@ impl Engine {
         };
         decision.timings.total = began.elapsed();
         decision.experiment_group = course.experiment_group;
+        decision.flags = course.flags;
         decision.latency_requirement = request.latency_requirement;
         Ok(decision)
     }

@@ -25,13 +25,13 @@ pub mod strategy;
 pub mod workers;
 
 pub use admission::Admission;
-pub use cache::CacheOptions;
+pub use cache::{CacheLookup, CacheOptions, CacheUse};
 pub use catalog::{Catalog, LoadedModel, Placement};
-pub use decision::{Decision, Fallback, FallbackReason, RankedIntent, Timings};
+pub use decision::{Decision, Fallback, FallbackReason, RankedIntent, SelectionReason, Timings};
 pub use engine::{Engine, EngineOptions, ModelStatus};
 pub use error::EngineError;
 pub use experiment::Experiment;
-pub use flags::{Flag, FlagSnapshot};
+pub use flags::{Flag, FlagSet, FlagSnapshot};
 pub use request::{ClassifyRequest, LatencyRequirement};
 pub use routing::RoutingConfig;
 pub use strategy::{Strategy, StrategyName};

@@ -7,7 +7,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     Catalog, ClassifyRequest, Decision, EngineError, Fallback, FallbackReason, LoadedModel, Placement, RankedIntent,
-    RoutingConfig, Timings,
+    RoutingConfig, SelectionReason, Timings,
+    cache::CacheUse,
     catalog::CostClass,
     course::Course,
     engine::ModelHealth,
@@ -58,14 +59,14 @@ impl Router<'_> {
         };
         let mut journey = Journey::new(request, budget);
         let decided = match request.model {
-            Some(kind) => self.ask_only(kind, &mut journey).await?,
+            Some(kind) => self.ask_only(kind, &mut journey).await?.map(|opinion| (opinion, SelectionReason::Requested)),
             None => self.follow(&self.plan(), &mut journey).await,
         };
-        let decided = match decided {
-            Some(opinion) => opinion,
+        let (opinion, selection) = match decided {
+            Some(decided) => decided,
             None => self.settle(request.model.is_none(), &mut journey).await?,
         };
-        Ok(self.decision(decided, journey, request))
+        Ok(self.decision(opinion, selection, journey, request))
     }
 
     fn plan(&self) -> Vec<Step> {
@@ -120,7 +121,7 @@ impl Router<'_> {
     }
 
     /// Takes the steps in order; returns the first opinion that is accepted.
-    async fn follow(&self, steps: &[Step], journey: &mut Journey) -> Option<Opinion> {
+    async fn follow(&self, steps: &[Step], journey: &mut Journey) -> Option<(Opinion, SelectionReason)> {
         for (index, step) in steps.iter().enumerate() {
             let Some(loaded) = self.catalog.get(step.kind) else {
                 journey.failures.push((step.kind, FallbackReason::NotLoaded));
@@ -141,11 +142,11 @@ impl Router<'_> {
                 });
                 // A cheap model that finds a text foreign leaves that verdict to a better one.
                 if !self.has_better(&steps[index + 1..], opinion.accuracy) {
-                    return Some(opinion);
+                    return Some((opinion, SelectionReason::OutOfScope));
                 }
             } else if confidence >= step.accept_from {
                 journey.reasons.push(format!("{} confidence {confidence:.2} >= {:.2}", step.kind, step.accept_from));
-                return Some(opinion);
+                return Some((opinion, SelectionReason::Confident));
             } else {
                 journey.reasons.push(format!("{} confidence {confidence:.2} < {:.2}", step.kind, step.accept_from));
             }
@@ -160,17 +161,21 @@ impl Router<'_> {
     }
 
     /// Decides when no step was accepted: by the most accurate model that answered, else by the fallback chain.
-    async fn settle(&self, may_fall_back: bool, journey: &mut Journey) -> Result<Opinion, EngineError> {
+    async fn settle(
+        &self,
+        may_fall_back: bool,
+        journey: &mut Journey,
+    ) -> Result<(Opinion, SelectionReason), EngineError> {
         if let Some(opinion) = journey.take_most_accurate_opinion() {
             journey.reasons.push(format!("{} is the most accurate model that answered", opinion.kind));
-            return Ok(opinion);
+            return Ok((opinion, SelectionReason::MostAccurate));
         }
         if may_fall_back {
             for kind in self.fallback_chain(journey) {
                 let Some(loaded) = self.catalog.get(kind) else { continue };
                 if let Some(opinion) = self.ask(kind, loaded, journey).await {
                     journey.reasons.push(format!("{kind} answered as fallback"));
-                    return Ok(opinion);
+                    return Ok((opinion, SelectionReason::Fallback));
                 }
             }
         }
@@ -249,19 +254,28 @@ impl Router<'_> {
         })
     }
 
-    fn decision(&self, opinion: Opinion, mut journey: Journey, request: &ClassifyRequest) -> Decision {
+    fn decision(
+        &self,
+        opinion: Opinion,
+        selection: SelectionReason,
+        mut journey: Journey,
+        request: &ClassifyRequest,
+    ) -> Decision {
         journey.stand_in(opinion.kind);
         journey.timings.total = journey.began.elapsed();
         Decision {
             ranking: self.ranking(&opinion.prediction, request.top_k.max(1)),
             model: opinion.kind,
+            selection,
             model_version: Arc::clone(self.catalog.version()),
             rule: opinion.scores.rule,
             truncated: opinion.scores.truncated,
             cached: false,
+            cache: CacheUse::default(),
             degraded: !journey.fallbacks.is_empty(),
             strategy: self.course.strategy,
             experiment_group: self.course.experiment_group,
+            flags: self.course.flags,
             latency_requirement: request.latency_requirement,
             reasons: journey.reasons,
             fallbacks: journey.fallbacks,

@@ -4,11 +4,13 @@
 //! [`FlagSnapshot::resolve`] puts the layers together. One snapshot serves a whole request.
 
 mod bucket;
+mod set;
 mod snapshot;
 
 use std::{fmt, str::FromStr};
 
 pub use bucket::{BUCKETS, bucket};
+pub use set::FlagSet;
 pub use snapshot::{Evaluation, EvaluationReason, FlagChange, FlagSnapshot, FlagSource, FlagState, Overrides, Rollout};
 
 /// The feature flags of the service.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use serde::Serialize;
 
-use super::{BUCKETS, Flag, bucket};
+use super::{BUCKETS, Flag, FlagSet, bucket};
 
 /// A share of the subjects, in steps of 0.001 %.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +137,11 @@ impl FlagSnapshot {
     /// Returns one flag.
     pub fn state(&self, flag: Flag) -> &FlagState {
         &self.states[flag as usize]
+    }
+
+    /// Returns the flags that are on for `subject`.
+    pub fn of(&self, subject: &str) -> FlagSet {
+        Flag::ALL.into_iter().filter(|flag| self.evaluate(*flag, subject).enabled).collect()
     }
 
     /// Decides whether `subject` (a user, or the request itself) has the feature.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use intent_engine::{Catalog, ClassifyRequest, Engine, Flag, RoutingConfig};
+use intent_engine::{CacheLookup, Catalog, ClassifyRequest, Engine, Flag, RoutingConfig};
 use intent_model::ModelKind::{Hybrid, Linear, Rules};
 
 use crate::scripted::{Act, Scripted, engine, flags, labels, loaded};
@@ -32,6 +32,18 @@ async fn a_cached_answer_reports_its_own_time_and_nobody_elses() {
     let again = engine.classify(ClassifyRequest::new("hello")).await.unwrap();
     assert!(again.cached && again.timings.models.is_empty());
     assert_eq!(again.best().intent.as_ref(), "greeting");
+}
+
+#[tokio::test]
+async fn a_decision_tells_what_became_of_asking_the_cache() {
+    let engine = caching(&Scripted::new(Linear, [Act::Answer(0.9)]));
+    let ask = async || engine.classify(ClassifyRequest::new("hello")).await.expect("the model answers");
+    assert_eq!(ask().await.cache.memory, CacheLookup::Miss);
+    assert_eq!(ask().await.cache.memory, CacheLookup::Hit);
+    engine.replace_flags(flags(&[(Flag::Caching, false)]));
+    let asked_without = ask().await;
+    assert_eq!(asked_without.cache.memory, CacheLookup::NotAsked);
+    assert!(!asked_without.flags.contains(Flag::Caching) && asked_without.flags.contains(Flag::AdaptiveRouting));
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use intent_engine::{
-    ClassifyRequest, Decision, Engine, EngineError, FallbackReason, StrategyName, circuit::CircuitState,
+    ClassifyRequest, Decision, Engine, EngineError, FallbackReason, SelectionReason, StrategyName,
+    circuit::CircuitState,
 };
 use intent_model::ModelKind::{self, Distilbert, Hybrid, Linear, Rules, ZeroShot};
 
@@ -21,6 +22,7 @@ async fn the_first_model_that_is_sure_enough_answers_and_the_rest_is_not_asked()
     let decision = ask(&engine([loaded(&rules, 0.6), loaded(&linear, 0.9)])).await;
     assert_eq!((decision.model, decision.best().intent.as_ref()), (Rules, "greeting"));
     assert_eq!(decision.reasons, ["rules confidence 0.97 >= 0.85"]);
+    assert_eq!(decision.selection, SelectionReason::Confident);
     assert_eq!(linear.calls(), 0);
     assert!(!decision.degraded);
 }
@@ -41,6 +43,7 @@ async fn when_nobody_is_sure_the_most_accurate_opinion_counts() {
     let decision = ask(&engine([loaded(&rules, 0.5), loaded(&linear, 0.9), loaded(&hybrid, 0.95)])).await;
     assert_eq!(decision.model, Hybrid);
     assert_eq!(decision.reasons.last().unwrap(), "hybrid is the most accurate model that answered");
+    assert_eq!(decision.selection, SelectionReason::MostAccurate);
 }
 
 #[tokio::test]
@@ -50,6 +53,7 @@ async fn out_of_scope_is_left_to_the_best_model_and_leads_the_ranking() {
     let decision = ask(&engine([loaded(&linear, 0.9), loaded(&hybrid, 0.95)])).await;
     assert_eq!(decision.model, Hybrid);
     assert_eq!(decision.best().intent.as_ref(), "out_of_scope");
+    assert_eq!(decision.selection, SelectionReason::OutOfScope);
     let total: f32 = decision.ranking.iter().map(|ranked| ranked.confidence).sum();
     assert!((total - 1.0).abs() < 1e-5, "{:?}", decision.ranking);
 }
