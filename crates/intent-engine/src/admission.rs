@@ -1,50 +1,64 @@
 //! How much work is taken at once.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use crate::{EngineError, latency::Throughput};
 
+/// The earliest and the latest time a refused caller is told to come back.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 /// Counts the texts in flight and refuses more than its capacity, before any work is done for them.
 #[derive(Debug)]
 pub struct Admission {
     capacity: usize,
-    in_flight: AtomicUsize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    in_flight: usize,
     throughput: Throughput,
 }
 
 impl Admission {
     /// Takes at most `capacity` texts at once; single requests and batches count alike, by texts.
     pub fn new(capacity: usize) -> Arc<Self> {
-        Arc::new(Self { capacity, in_flight: AtomicUsize::new(0), throughput: Throughput::default() })
+        Arc::new(Self { capacity, state: Mutex::default() })
     }
 
     /// Returns how many texts are admitted and not yet answered.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+        self.lock().in_flight
+    }
+
+    /// Returns the most texts that are admitted.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Admits `texts` texts, all or none; they count until the permit is dropped.
     ///
     /// # Errors
-    /// [`EngineError::Overloaded`] when they do not all fit.
+    /// [`EngineError::Overloaded`] when they do not all fit, with the time that the texts in flight take at the speed of
+    /// late.
     pub fn admit(self: &Arc<Self>, texts: usize) -> Result<Permit, EngineError> {
-        let admitted = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |in_flight| {
-            (in_flight + texts <= self.capacity).then_some(in_flight + texts)
-        });
-        match admitted {
-            Ok(_) => Ok(Permit { admission: Arc::clone(self), texts }),
-            Err(in_flight) => Err(EngineError::Overloaded {
-                in_flight,
-                capacity: self.capacity,
-                retry_after: self.throughput.time_for(in_flight).max(Duration::from_secs(1)),
-            }),
+        let mut state = self.lock();
+        let in_flight = state.in_flight;
+        if in_flight + texts > self.capacity {
+            let (earliest, latest) = RETRY_AFTER;
+            let retry_after = state.throughput.time_for(in_flight).unwrap_or(earliest).clamp(earliest, latest);
+            return Err(EngineError::Overloaded { in_flight, capacity: self.capacity, retry_after });
         }
+        state.in_flight += texts;
+        state.throughput.resume();
+        Ok(Permit { admission: Arc::clone(self), texts })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no code panics while it holds this lock")
     }
 }
 
@@ -58,8 +72,10 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.throughput.record(self.texts);
-        self.admission.in_flight.fetch_sub(self.texts, Ordering::AcqRel);
+        let mut state = self.admission.lock();
+        state.in_flight -= self.texts;
+        let is_idle = state.in_flight == 0;
+        state.throughput.record(self.texts, is_idle);
     }
 }
 
@@ -83,6 +99,18 @@ mod tests {
     fn a_refusal_never_asks_to_come_back_at_once() {
         let admission = Admission::new(0);
         let Err(EngineError::Overloaded { retry_after, .. }) = admission.admit(1) else { panic!("nothing fits") };
-        assert!(retry_after >= Duration::from_secs(1));
+        assert_eq!(retry_after, Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_says_how_long_the_texts_in_flight_take_at_the_speed_of_late() {
+        let admission = Admission::new(100);
+        let twenty = admission.admit(20).expect("there is room");
+        let eighty = admission.admit(80).expect("there is room");
+        tokio::time::advance(Duration::from_secs(4)).await;
+        drop(twenty); // 5 texts per second
+        let Err(EngineError::Overloaded { retry_after, .. }) = admission.admit(21) else { panic!("21 do not fit") };
+        assert_eq!(retry_after, Duration::from_secs(16));
+        drop(eighty);
     }
 }

@@ -1,11 +1,20 @@
 //! Answers to texts that were asked before.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use intent_model::ModelKind;
 use moka::future::Cache;
+use tokio::time::{Instant, timeout_at};
 
-use crate::{Decision, EngineError, StrategyName, Timings};
+use crate::{Decision, EngineError, StrategyName};
 
 /// How the cache is bounded.
 #[derive(Clone, Copy, Debug)]
@@ -80,35 +89,44 @@ impl DecisionCache {
         Self(cache)
     }
 
-    /// Returns the kept answer, or computes it. Concurrent callers with the same key compute once. An answer that came
-    /// about under failure or haste is handed to those who wait for it and not kept.
-    pub(crate) async fn get_or_compute(
+    /// Returns the kept answer, or computes it. Concurrent callers with the same key compute once.
+    ///
+    /// A caller waits for another's answer until `deadline` at most. What is not kept, because it came about under
+    /// failure or haste, is not handed on either: whoever waited for it computes in the time he has left.
+    pub(crate) async fn get_or_compute<F>(
         &self,
         key: CacheKey,
-        compute: impl Future<Output = Result<Decision, EngineError>>,
-    ) -> Result<Decision, EngineError> {
-        let mut computed = false;
-        let answer = self
-            .0
-            .try_get_with(key, async {
-                computed = true;
-                match compute.await {
-                    Ok(decision) if decision.is_representative() => Ok(Arc::new(decision)),
-                    Ok(decision) => Err(NotCached::Unrepresentative(Box::new(decision))),
-                    Err(error) => Err(NotCached::Failed(error)),
-                }
-            })
-            .await;
-        let mut decision = match answer {
-            Ok(decision) if computed => Decision::clone(&decision),
-            Ok(decision) => {
-                let cache = CacheUse { memory: CacheLookup::Hit, ..CacheUse::default() };
-                return Ok(Decision { cached: true, cache, timings: Timings::default(), ..Decision::clone(&decision) });
+        deadline: Instant,
+        compute: impl Fn() -> F,
+    ) -> Result<Decision, EngineError>
+    where
+        F: Future<Output = Result<Decision, EngineError>>,
+    {
+        let is_own = AtomicBool::new(false);
+        let mut answer = pin!(self.0.try_get_with(key, async {
+            is_own.store(true, Ordering::Relaxed);
+            match compute().await {
+                Ok(decision) if decision.is_representative() => Ok(Arc::new(decision)),
+                Ok(decision) => Err(NotCached::Unrepresentative(Box::new(decision))),
+                Err(error) => Err(NotCached::Failed(error)),
             }
-            Err(not_cached) => match not_cached.as_ref() {
+        }));
+        let answer = match timeout_at(deadline, &mut answer).await {
+            Ok(answer) => Some(answer),
+            Err(_) if is_own.load(Ordering::Relaxed) => Some(answer.await),
+            Err(_) => None,
+        };
+        let mut decision = match answer {
+            Some(Ok(decision)) if is_own.load(Ordering::Relaxed) => Decision::clone(&decision),
+            Some(Ok(decision)) => {
+                let cache = CacheUse { memory: CacheLookup::Hit, ..CacheUse::default() };
+                return Ok(Decision { cached: true, cache, ..decision.repeated() });
+            }
+            Some(Err(not_cached)) if is_own.load(Ordering::Relaxed) => match not_cached.as_ref() {
                 NotCached::Unrepresentative(decision) => Decision::clone(decision),
                 NotCached::Failed(error) => return Err(error.clone()),
             },
+            Some(Err(_)) | None => compute().await?,
         };
         decision.cache.memory = CacheLookup::Miss;
         Ok(decision)

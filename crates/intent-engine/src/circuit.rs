@@ -1,6 +1,9 @@
 //! Circuit breaker: a dependency that fails is left alone until it may have recovered.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -66,88 +69,120 @@ pub struct Circuit {
     inner: Mutex<Inner>,
 }
 
+/// A call that was let through. [`Call::record`] says how it went; dropped without that, because its caller left or its
+/// end says nothing of the dependency, it counts for nothing and makes room for the next trial.
 #[derive(Debug)]
-enum Inner {
-    Closed { calls: u32, failures: u64, slow: u64 },
-    Open { since: Instant },
-    HalfOpen { succeeded: u32, trial_running: Option<Instant> },
+#[must_use = "a call that is dropped at once says nothing of the dependency"]
+pub struct Call<'a> {
+    circuit: &'a Circuit,
+    era: u64,
 }
 
-const CLOSED: Inner = Inner::Closed { calls: 0, failures: 0, slow: 0 };
+#[derive(Debug)]
+struct Inner {
+    /// Grows with every change of state: what a call of an earlier one has to tell is old news.
+    era: u64,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Closed { calls: u32, failures: u64, slow: u64 },
+    Open { since: Instant },
+    HalfOpen { succeeded: u32, is_trying: bool },
+}
+
+const CLOSED: Phase = Phase::Closed { calls: 0, failures: 0, slow: 0 };
 
 impl Circuit {
     /// Makes a closed circuit.
     pub fn new(options: CircuitOptions) -> Self {
-        Self { options, inner: Mutex::new(CLOSED) }
+        Self { options, inner: Mutex::new(Inner { era: 0, phase: CLOSED }) }
     }
 
-    /// Tells whether a call may be made now. A caller that gets `true` must report the outcome by
-    /// [`Circuit::record`]; a trial call that never reports is given up after [`CircuitOptions::open_for`].
-    pub fn allows_call(&self) -> bool {
-        let now = Instant::now();
+    /// Lets a call through, or returns `None` while the dependency is left alone.
+    pub fn call(&self) -> Option<Call<'_>> {
         let mut inner = self.lock();
-        match &mut *inner {
-            Inner::Closed { .. } => true,
-            Inner::Open { since } if now - *since < self.options.open_for => false,
-            Inner::Open { .. } => {
-                *inner = Inner::HalfOpen { succeeded: 0, trial_running: Some(now) };
-                true
-            }
-            Inner::HalfOpen { trial_running: Some(since), .. } if now - *since < self.options.open_for => false,
-            Inner::HalfOpen { trial_running, .. } => {
-                *trial_running = Some(now);
-                true
-            }
+        match &mut inner.phase {
+            Phase::Closed { .. } => {}
+            Phase::Open { since } if since.elapsed() < self.options.open_for => return None,
+            Phase::Open { .. } => inner.enter(Phase::HalfOpen { succeeded: 0, is_trying: true }),
+            Phase::HalfOpen { is_trying: true, .. } => return None,
+            Phase::HalfOpen { is_trying, .. } => *is_trying = true,
         }
-    }
-
-    /// Reports how a call went: whether it succeeded and how long it took.
-    pub fn record(&self, succeeded: bool, took: Duration) {
-        let is_slow = took > self.options.slow_call;
-        let mut inner = self.lock();
-        match &mut *inner {
-            Inner::Closed { calls, failures, slow } => {
-                let window = self.options.window.clamp(1, 64);
-                let mask = u64::MAX >> (64 - window);
-                *failures = (*failures << 1 | u64::from(!succeeded)) & mask;
-                *slow = (*slow << 1 | u64::from(is_slow)) & mask;
-                *calls = (*calls + 1).min(window);
-                let rate = |bits: u64| bits.count_ones() as f32 / *calls as f32;
-                if *calls >= self.options.minimum_calls
-                    && (rate(*failures) >= self.options.failure_rate || rate(*slow) >= self.options.slow_call_rate)
-                {
-                    *inner = Inner::Open { since: Instant::now() };
-                }
-            }
-            Inner::HalfOpen { .. } if !succeeded || is_slow => *inner = Inner::Open { since: Instant::now() },
-            Inner::HalfOpen { succeeded, trial_running } => {
-                *succeeded += 1;
-                *trial_running = None;
-                if *succeeded >= self.options.trial_calls {
-                    *inner = CLOSED;
-                }
-            }
-            // A call that began before the circuit opened; its news is old.
-            Inner::Open { .. } => {}
-        }
+        Some(Call { circuit: self, era: inner.era })
     }
 
     /// Returns the state now.
     pub fn state(&self) -> CircuitState {
-        match &*self.lock() {
-            Inner::Closed { .. } => CircuitState::Closed,
-            Inner::Open { since } if since.elapsed() < self.options.open_for => CircuitState::Open,
-            Inner::Open { .. } | Inner::HalfOpen { .. } => CircuitState::HalfOpen,
+        match &self.lock().phase {
+            Phase::Closed { .. } => CircuitState::Closed,
+            Phase::Open { since } if since.elapsed() < self.options.open_for => CircuitState::Open,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => CircuitState::HalfOpen,
         }
     }
 
     /// Closes it and forgets all calls.
     pub fn reset(&self) {
-        *self.lock() = CLOSED;
+        self.lock().enter(CLOSED);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("no code panics while it holds this lock")
+    }
+}
+
+impl Call<'_> {
+    /// Reports how the call went: whether it succeeded and how long it took.
+    pub fn record(self, succeeded: bool, took: Duration) {
+        let options = &self.circuit.options;
+        let is_slow = took > options.slow_call;
+        let mut inner = self.circuit.lock();
+        if inner.era != self.era {
+            return;
+        }
+        match &mut inner.phase {
+            Phase::Closed { calls, failures, slow } => {
+                let window = options.window.clamp(1, 64);
+                let mask = u64::MAX >> (64 - window);
+                *failures = (*failures << 1 | u64::from(!succeeded)) & mask;
+                *slow = (*slow << 1 | u64::from(is_slow)) & mask;
+                *calls = (*calls + 1).min(window);
+                let rate = |bits: u64| bits.count_ones() as f32 / *calls as f32;
+                if *calls >= options.minimum_calls
+                    && (rate(*failures) >= options.failure_rate || rate(*slow) >= options.slow_call_rate)
+                {
+                    inner.enter(Phase::Open { since: Instant::now() });
+                }
+            }
+            Phase::HalfOpen { .. } if !succeeded || is_slow => inner.enter(Phase::Open { since: Instant::now() }),
+            Phase::HalfOpen { succeeded, .. } => {
+                // The drop of this call makes room for the next trial.
+                *succeeded += 1;
+                if *succeeded >= options.trial_calls {
+                    inner.enter(CLOSED);
+                }
+            }
+            Phase::Open { .. } => {}
+        }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.circuit.lock();
+        if inner.era == self.era
+            && let Phase::HalfOpen { is_trying, .. } = &mut inner.phase
+        {
+            *is_trying = false;
+        }
+    }
+}
+
+impl Inner {
+    fn enter(&mut self, phase: Phase) {
+        self.era += 1;
+        self.phase = phase;
     }
 }
 
@@ -159,30 +194,34 @@ mod tests {
 
     fn opened() -> Circuit {
         let circuit = Circuit::new(CircuitOptions::default());
-        (0..8).for_each(|_| circuit.record(false, FAST));
+        (0..8).for_each(|_| record(&circuit, false, FAST));
         circuit
+    }
+
+    fn record(circuit: &Circuit, succeeded: bool, took: Duration) {
+        circuit.call().expect("the call is let through").record(succeeded, took);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_few_failures_do_not_open_it() {
         let circuit = Circuit::new(CircuitOptions::default());
-        (0..7).for_each(|_| circuit.record(false, FAST));
+        (0..7).for_each(|_| record(&circuit, false, FAST));
         assert_eq!(circuit.state(), CircuitState::Closed);
-        assert!(circuit.allows_call());
+        assert!(circuit.call().is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn half_of_the_calls_failing_opens_it() {
         let circuit = Circuit::new(CircuitOptions::default());
-        (0..8).for_each(|call| circuit.record(call % 2 == 0, FAST));
+        (0..8).for_each(|call| record(&circuit, call % 2 == 0, FAST));
         assert_eq!(circuit.state(), CircuitState::Open);
-        assert!(!circuit.allows_call());
+        assert!(circuit.call().is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn slow_calls_open_it_even_when_they_succeed() {
         let circuit = Circuit::new(CircuitOptions::default());
-        (0..8).for_each(|_| circuit.record(true, Duration::from_secs(2)));
+        (0..8).for_each(|_| record(&circuit, true, Duration::from_secs(2)));
         assert_eq!(circuit.state(), CircuitState::Open);
     }
 
@@ -191,10 +230,10 @@ mod tests {
         let circuit = opened();
         tokio::time::advance(Duration::from_secs(5)).await;
         assert_eq!(circuit.state(), CircuitState::HalfOpen);
-        assert!(circuit.allows_call());
-        assert!(!circuit.allows_call(), "the first trial call is still running");
-        circuit.record(true, FAST);
-        assert!(circuit.allows_call());
+        let first = circuit.call().expect("a trial call");
+        assert!(circuit.call().is_none(), "the first trial call is still running");
+        first.record(true, FAST);
+        assert!(circuit.call().is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -202,8 +241,7 @@ mod tests {
         let circuit = opened();
         tokio::time::advance(Duration::from_secs(5)).await;
         for _ in 0..3 {
-            assert!(circuit.allows_call());
-            circuit.record(true, FAST);
+            record(&circuit, true, FAST);
         }
         assert_eq!(circuit.state(), CircuitState::Closed);
     }
@@ -212,18 +250,32 @@ mod tests {
     async fn one_bad_trial_call_opens_it_again() {
         let circuit = opened();
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert!(circuit.allows_call());
-        circuit.record(false, FAST);
+        record(&circuit, false, FAST);
         assert_eq!(circuit.state(), CircuitState::Open);
-        assert!(!circuit.allows_call());
+        assert!(circuit.call().is_none());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_trial_call_that_never_reports_does_not_block_for_ever() {
+    async fn a_trial_call_whose_caller_leaves_makes_room_for_the_next() {
         let circuit = opened();
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert!(circuit.allows_call());
+        let left = circuit.call().expect("a trial call");
+        drop(left);
+        assert_eq!(circuit.state(), CircuitState::HalfOpen, "leaving says nothing of the dependency");
+        assert!(circuit.call().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_from_before_it_opened_is_no_trial() {
+        let circuit = Circuit::new(CircuitOptions { trial_calls: 1, ..CircuitOptions::default() });
+        let early = circuit.call().expect("a closed circuit lets calls through");
+        (0..8).for_each(|_| record(&circuit, false, FAST));
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert!(circuit.allows_call());
+        let trial = circuit.call().expect("a trial call");
+        early.record(true, FAST);
+        assert_eq!(circuit.state(), CircuitState::HalfOpen, "its news is old");
+        assert!(circuit.call().is_none(), "and the trial is still running");
+        trial.record(true, FAST);
+        assert_eq!(circuit.state(), CircuitState::Closed);
     }
 }

@@ -53,6 +53,11 @@ impl Decision {
         !self.degraded && self.skipped.is_empty()
     }
 
+    /// Returns the decision for a caller who did nothing but wait for it: no model was asked for him.
+    pub(crate) fn repeated(&self) -> Self {
+        Self { timings: Timings { total: self.timings.total, models: Vec::new() }, ..self.clone() }
+    }
+
     /// Returns the answer: the best intent and its confidence.
     pub fn best(&self) -> &RankedIntent {
         &self.ranking[0]

@@ -1,26 +1,26 @@
 //! The engine itself.
 
 use std::{
+    collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use intent_model::ModelKind;
 use tokio::time::Instant;
 
 use crate::{
     Admission, CacheOptions, Catalog, ClassifyRequest, Decision, EngineError, Experiment, FlagSnapshot, RoutingConfig,
     cache::{CacheKey, DecisionCache, normalise},
-    circuit::{Circuit, CircuitOptions, CircuitState},
+    circuit::CircuitOptions,
     course::Course,
-    latency::LatencyEstimate,
+    health::{ModelHealth, ModelStatus},
     router::Router,
-    workers::{WorkerOptions, Workers},
+    strategy::{Strategy, StrategyName},
+    workers::{Lane, WorkerOptions, Workers},
 };
 
 /// How an engine is built.
@@ -40,6 +40,8 @@ pub struct EngineOptions {
     pub flags: FlagSnapshot,
     /// The experiment at start.
     pub experiment: Experiment,
+    /// What plans by which name: [`StrategyName::strategy`], or a function that knows others.
+    pub strategies: fn(StrategyName) -> &'static dyn Strategy,
 }
 
 /// Classifies texts. Shared by all requests; models and settings can be replaced while it runs.
@@ -49,25 +51,13 @@ pub struct Engine {
     routing: ArcSwap<RoutingConfig>,
     flags: ArcSwap<FlagSnapshot>,
     experiment: ArcSwap<Experiment>,
+    strategies: fn(StrategyName) -> &'static dyn Strategy,
     cache: DecisionCache,
     /// Grows with every change of the router's settings, so that older answers cannot be found in the cache.
     routing_revision: AtomicU64,
     workers: Workers,
     admission: Arc<Admission>,
     health: ModelHealth,
-}
-
-/// How one model is doing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ModelStatus {
-    /// The model.
-    pub kind: ModelKind,
-    /// Its circuit.
-    pub circuit: CircuitState,
-    /// Median and 95th percentile of recent calls, waiting included; `None` before the first.
-    pub p50: Option<Duration>,
-    /// See `p50`.
-    pub p95: Option<Duration>,
 }
 
 impl Engine {
@@ -78,6 +68,7 @@ impl Engine {
             routing: ArcSwap::from_pointee(options.routing),
             flags: ArcSwap::from_pointee(options.flags),
             experiment: ArcSwap::from_pointee(options.experiment),
+            strategies: options.strategies,
             cache: DecisionCache::new(options.cache),
             routing_revision: AtomicU64::new(0),
             workers: Workers::start(options.workers),
@@ -93,24 +84,46 @@ impl Engine {
     /// the request names a model that is not loaded; [`EngineError::NoModel`] when every model failed.
     pub async fn classify(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
         let _permit = self.admission.admit(1)?;
-        self.answer(request).await
+        self.answer(request, Lane::Single).await
     }
 
-    /// Classifies several texts; the decisions are in the order of the requests.
+    /// Classifies several texts for one caller, all else as `request` says, whose own text is not looked at; the
+    /// decisions are in the order of the texts. Equal texts are computed once.
     ///
     /// # Errors
     /// As [`Engine::classify`]; the texts are admitted all together or not at all, and the first error fails them all.
-    pub async fn classify_batch(&self, requests: Vec<ClassifyRequest>) -> Result<Vec<Decision>, EngineError> {
-        let _permit = self.admission.admit(requests.len())?;
-        join_all(requests.into_iter().map(|request| self.answer(request))).await.into_iter().collect()
+    pub async fn classify_batch(
+        &self,
+        texts: &[String],
+        request: &ClassifyRequest,
+    ) -> Result<Vec<Decision>, EngineError> {
+        let _permit = self.admission.admit(texts.len())?;
+        let lane = if texts.len() == 1 { Lane::Single } else { Lane::Bulk };
+        let mut places = HashMap::with_capacity(texts.len());
+        let mut different = Vec::with_capacity(texts.len());
+        for text in texts {
+            places.entry(text.as_str()).or_insert_with(|| {
+                different.push(self.answer(ClassifyRequest { text: text.clone(), ..request.clone() }, lane));
+                different.len() - 1
+            });
+        }
+        let decisions = join_all(different).await.into_iter().collect::<Result<Vec<Decision>, EngineError>>()?;
+        let mut is_taken = vec![false; decisions.len()];
+        let decide = |text: &String| {
+            let place = places[text.as_str()];
+            let is_repeated = std::mem::replace(&mut is_taken[place], true);
+            if is_repeated { decisions[place].repeated() } else { decisions[place].clone() }
+        };
+        Ok(texts.iter().map(decide).collect())
     }
 
-    async fn answer(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
+    async fn answer(&self, request: ClassifyRequest, lane: Lane) -> Result<Decision, EngineError> {
         let began = Instant::now();
         let (catalog, routing) = (self.catalog.load_full(), self.routing.load_full());
         let course = Course::set(&request, &self.flags.load(), &self.experiment.load(), &routing);
-        let (workers, health) = (&self.workers, &self.health);
-        let router = Router { catalog: &catalog, routing: &routing, course: &course, workers, health };
+        let (workers, health, strategy) = (&self.workers, &self.health, (self.strategies)(course.strategy));
+        let router = Router { catalog: &catalog, routing: &routing, course: &course, strategy, lane, workers, health };
+        let deadline = began + routing.budget(&request);
         let mut decision = if course.use_cache {
             let key = CacheKey {
                 text: normalise(&request.text),
@@ -120,9 +133,9 @@ impl Engine {
                 excluded: course.excluded.clone(),
                 top_k: request.top_k,
             };
-            self.cache.get_or_compute(key, router.classify(&request)).await?
+            self.cache.get_or_compute(key, deadline, || router.classify(&request, deadline)).await?
         } else {
-            router.classify(&request).await?
+            router.classify(&request, deadline).await?
         };
         decision.timings.total = began.elapsed();
         decision.experiment_group = course.experiment_group;
@@ -183,6 +196,11 @@ impl Engine {
         self.admission.in_flight()
     }
 
+    /// Returns the most texts that are taken at once.
+    pub fn capacity(&self) -> usize {
+        self.admission.capacity()
+    }
+
     /// Returns how many texts wait for an inference thread.
     pub fn waiting(&self) -> usize {
         self.workers.waiting()
@@ -192,81 +210,5 @@ impl Engine {
     pub fn model_status(&self) -> Vec<ModelStatus> {
         let catalog = self.catalog.load();
         catalog.iter().map(|(kind, _)| self.health.of(kind).status(kind)).collect()
-    }
-}
-
-/// What is known of each model from its calls.
-#[derive(Debug)]
-pub(crate) struct ModelHealth([OneModelHealth; ModelKind::ALL.len()]);
-
-/// What is known of one model from its calls.
-#[derive(Debug)]
-pub(crate) struct OneModelHealth {
-    pub(crate) circuit: Circuit,
-    latency: [LatencyEstimate; LENGTH_CLASSES],
-    all_latency: LatencyEstimate,
-    last_call: Mutex<Option<Instant>>,
-}
-
-/// Short, medium and long texts take different times.
-const LENGTH_CLASSES: usize = 3;
-
-/// An estimate that no call has renewed for so long is no reason to leave a model out; one call finds out.
-const STALE_AFTER: Duration = Duration::from_secs(2);
-
-impl ModelHealth {
-    fn new(circuit: CircuitOptions) -> Self {
-        Self(ModelKind::ALL.map(|_| OneModelHealth {
-            circuit: Circuit::new(circuit),
-            latency: Default::default(),
-            all_latency: LatencyEstimate::default(),
-            last_call: Mutex::default(),
-        }))
-    }
-
-    pub(crate) fn of(&self, kind: ModelKind) -> &OneModelHealth {
-        &self.0[kind as usize]
-    }
-
-    /// Starts anew, because other models stand behind the names now.
-    fn forget(&self) {
-        self.0.iter().for_each(OneModelHealth::forget);
-    }
-}
-
-impl OneModelHealth {
-    /// Returns the p95 for texts about as long as `text_bytes`, unless it is unknown or out of date.
-    pub(crate) fn recent_p95(&self, text_bytes: usize) -> Option<Duration> {
-        let last_call = *self.last_call.lock().expect("no code panics while it holds this lock");
-        last_call.filter(|last| last.elapsed() < STALE_AFTER)?;
-        self.latency[length_class(text_bytes)].quantile(0.95)
-    }
-
-    pub(crate) fn record_latency(&self, text_bytes: usize, took: Duration) {
-        self.latency[length_class(text_bytes)].record(took);
-        self.all_latency.record(took);
-        *self.last_call.lock().expect("no code panics while it holds this lock") = Some(Instant::now());
-    }
-
-    pub(crate) fn p50(&self) -> Option<Duration> {
-        self.all_latency.quantile(0.50)
-    }
-
-    fn status(&self, kind: ModelKind) -> ModelStatus {
-        ModelStatus { kind, circuit: self.circuit.state(), p50: self.p50(), p95: self.all_latency.quantile(0.95) }
-    }
-
-    fn forget(&self) {
-        self.circuit.reset();
-        self.latency.iter().chain([&self.all_latency]).for_each(LatencyEstimate::forget);
-    }
-}
-
-/// About 32 and 128 tokens of English.
-fn length_class(text_bytes: usize) -> usize {
-    match text_bytes {
-        0..=128 => 0,
-        129..=512 => 1,
-        _ => 2,
     }
 }

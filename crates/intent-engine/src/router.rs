@@ -1,6 +1,10 @@
 //! One request's way through the models.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use intent_model::{Document, ModelKind, OUT_OF_SCOPE, Prediction, Scores};
 use tokio::time::{Instant, timeout_at};
@@ -11,9 +15,9 @@ use crate::{
     cache::CacheUse,
     catalog::CostClass,
     course::Course,
-    engine::ModelHealth,
-    strategy::{Candidate, Step},
-    workers::{ComputeError, Workers, score_batch},
+    health::ModelHealth,
+    strategy::{Candidate, Step, Strategy, StrategyName},
+    workers::{ComputeError, Lane, Workers, score_batch},
 };
 
 /// What a request is routed with: one consistent view for its whole life.
@@ -21,6 +25,8 @@ pub(crate) struct Router<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) routing: &'a RoutingConfig,
     pub(crate) course: &'a Course,
+    pub(crate) strategy: &'a dyn Strategy,
+    pub(crate) lane: Lane,
     pub(crate) workers: &'a Workers,
     pub(crate) health: &'a ModelHealth,
 }
@@ -46,21 +52,21 @@ struct Journey {
     skipped: Vec<ModelKind>,
     reasons: Vec<String>,
     timings: Timings,
+    /// The strategy that planned.
+    strategy: StrategyName,
 }
 
 impl Router<'_> {
     /// Asks the models that the strategy plans until one is sure enough; when none is, the most accurate that answered
     /// decides; when none answered, the fallback chain does.
-    pub(crate) async fn classify(&self, request: &ClassifyRequest) -> Result<Decision, EngineError> {
-        let budget = match (request.model, request.latency_budget) {
-            (_, Some(budget)) => budget,
-            (Some(_), None) => FORCED_MODEL_BUDGET,
-            (None, None) => self.routing.latency_target(request.latency_requirement),
-        };
-        let mut journey = Journey::new(request, budget);
+    pub(crate) async fn classify(&self, request: &ClassifyRequest, deadline: Instant) -> Result<Decision, EngineError> {
+        let mut journey = Journey::new(request, self.course.strategy, deadline);
         let decided = match request.model {
             Some(kind) => self.ask_only(kind, &mut journey).await?.map(|opinion| (opinion, SelectionReason::Requested)),
-            None => self.follow(&self.plan(), &mut journey).await,
+            None => {
+                let steps = self.plan(&mut journey);
+                self.follow(&steps, &mut journey).await
+            }
         };
         let (opinion, selection) = match decided {
             Some(decided) => decided,
@@ -69,8 +75,15 @@ impl Router<'_> {
         Ok(self.decision(opinion, selection, journey, request))
     }
 
-    fn plan(&self) -> Vec<Step> {
-        let mut steps = self.course.strategy.strategy().plan(&self.candidates());
+    /// Lets the strategy plan. One that panics costs its cleverness, not the answer.
+    fn plan(&self, journey: &mut Journey) -> Vec<Step> {
+        let candidates = self.candidates();
+        let planned = catch_unwind(AssertUnwindSafe(|| self.strategy.plan(&candidates)));
+        let mut steps = planned.unwrap_or_else(|_| {
+            journey.reasons.push(format!("strategy {} failed, plain classification instead", journey.strategy));
+            journey.strategy = StrategyName::FallbackChain;
+            journey.strategy.strategy().plan(&candidates)
+        });
         if let Some(first) = self.course.first {
             steps.retain(|step| step.kind != first);
             steps.insert(0, Step { kind: first, accept_from: 0.0 });
@@ -124,7 +137,7 @@ impl Router<'_> {
     async fn follow(&self, steps: &[Step], journey: &mut Journey) -> Option<(Opinion, SelectionReason)> {
         for (index, step) in steps.iter().enumerate() {
             let Some(loaded) = self.catalog.get(step.kind) else {
-                journey.failures.push((step.kind, FallbackReason::NotLoaded));
+                journey.fail(step.kind, FallbackReason::NotLoaded);
                 continue;
             };
             if let Some(p95) = self.does_not_fit(step.kind, loaded, journey) {
@@ -183,16 +196,20 @@ impl Router<'_> {
         Err(EngineError::NoModel { reasons: failed.collect::<Vec<_>>().join(", ") })
     }
 
-    /// Returns the models that were not tried, the most accurate first, rules last.
+    /// Returns the models that were not tried: those that fit the budget first, the most accurate first, rules last.
+    /// One that was left out for lack of time is asked only when nobody else is there to answer.
     fn fallback_chain(&self, journey: &Journey) -> Vec<ModelKind> {
         let untried =
             self.allowed_models().filter(|(kind, _)| !journey.failures.iter().any(|(failed, _)| failed == kind));
-        let mut chain: Vec<(ModelKind, f32)> =
-            untried.map(|(kind, loaded)| (kind, self.routing.accuracy(kind, loaded))).collect();
-        chain.sort_by(|(a, a_accuracy), (b, b_accuracy)| {
-            (*a == ModelKind::Rules).cmp(&(*b == ModelKind::Rules)).then(b_accuracy.total_cmp(a_accuracy))
-        });
-        chain.into_iter().map(|(kind, _)| kind).collect()
+        let mut chain: Vec<_> = untried
+            .map(|(kind, loaded)| {
+                let is_late =
+                    journey.skipped.contains(&kind) || self.does_not_fit(kind, loaded, journey).is_some();
+                (is_late, kind == ModelKind::Rules, self.routing.accuracy(kind, loaded), kind)
+            })
+            .collect();
+        chain.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(b.2.total_cmp(&a.2)));
+        chain.into_iter().map(|(_, _, _, kind)| kind).collect()
     }
 
     /// Returns the model's p95 when it is known, recent, and longer than what is left of the budget.
@@ -201,24 +218,23 @@ impl Router<'_> {
         if loaded.placement == Placement::Inline || is_paid_for {
             return None;
         }
-        let p95 = self.health.of(kind).recent_p95(journey.document.text().len())?;
-        (p95 > journey.left()).then_some(p95)
+        self.health.of(kind).p95_beyond(journey.left(), journey.document.text().len())
     }
 
     /// Asks one model. A failure is noted in the journey and in the model's health, and gives `None`.
     async fn ask(&self, kind: ModelKind, loaded: &LoadedModel, journey: &mut Journey) -> Option<Opinion> {
         let health = self.health.of(kind);
-        if !health.circuit.allows_call() {
-            journey.failures.push((kind, FallbackReason::CircuitOpen));
+        let Some(call) = health.circuit.call() else {
+            journey.fail(kind, FallbackReason::CircuitOpen);
             return None;
-        }
+        };
         journey.stand_in(kind);
         let began = Instant::now();
         let answer = match loaded.placement {
             Placement::Inline => score_batch(loaded.model.as_ref(), &[&journey.document])
                 .map(|(mut scores, compute)| (scores.remove(0), compute)),
             Placement::Workers => {
-                let scored = self.workers.score(&loaded.model, &journey.document, journey.deadline);
+                let scored = self.workers.score(&loaded.model, &journey.document, journey.deadline, self.lane);
                 match timeout_at(journey.deadline, scored).await {
                     Ok(answer) => answer.map(|answer| (answer.scores, answer.compute)),
                     Err(_) => Err(ComputeError::Expired),
@@ -227,31 +243,27 @@ impl Router<'_> {
         };
         let took = began.elapsed();
         journey.timings.models.push((kind, took));
-        let (answer, reason) = match answer {
+        let scores = match answer {
             Ok((scores, compute)) => {
-                health.circuit.record(true, compute);
+                call.record(true, compute);
                 health.record_latency(journey.document.text().len(), took);
-                (Some(scores), None)
+                scores
             }
             Err(error) => {
                 // A budget that no model could meet says nothing of this one.
                 let had_a_fair_chance = took >= self.routing.latency_targets.critical;
                 if error != ComputeError::Expired || had_a_fair_chance {
-                    health.circuit.record(false, took);
+                    call.record(false, took);
                 }
                 if error == ComputeError::Expired {
                     health.record_latency(journey.document.text().len(), took);
                 }
-                (None, Some(reason_of(&error)))
+                journey.fail(kind, reason_of(&error));
+                return None;
             }
         };
-        journey.failures.extend(reason.map(|reason| (kind, reason)));
-        answer.map(|scores| Opinion {
-            kind,
-            accuracy: self.routing.accuracy(kind, loaded),
-            prediction: loaded.calibration.apply(&scores),
-            scores,
-        })
+        let accuracy = self.routing.accuracy(kind, loaded);
+        Some(Opinion { kind, accuracy, prediction: loaded.calibration.apply(&scores), scores })
     }
 
     fn decision(
@@ -272,8 +284,8 @@ impl Router<'_> {
             truncated: opinion.scores.truncated,
             cached: false,
             cache: CacheUse::default(),
-            degraded: !journey.fallbacks.is_empty(),
-            strategy: self.course.strategy,
+            degraded: !journey.fallbacks.is_empty() || journey.strategy != self.course.strategy,
+            strategy: journey.strategy,
             experiment_group: self.course.experiment_group,
             flags: self.course.flags,
             latency_requirement: request.latency_requirement,
@@ -297,23 +309,26 @@ impl Router<'_> {
     }
 }
 
-/// A request for one model waits for it; this only bounds a hang.
-const FORCED_MODEL_BUDGET: Duration = Duration::from_secs(30);
-
 impl Journey {
-    fn new(request: &ClassifyRequest, budget: Duration) -> Self {
-        let began = Instant::now();
+    fn new(request: &ClassifyRequest, strategy: StrategyName, deadline: Instant) -> Self {
         Self {
             document: Arc::new(Document::new(request.text.as_str())),
-            began,
-            deadline: began + budget,
+            began: Instant::now(),
+            deadline,
             opinions: Vec::new(),
             failures: Vec::new(),
             fallbacks: Vec::new(),
             skipped: Vec::new(),
             reasons: Vec::new(),
             timings: Timings::default(),
+            strategy,
         }
+    }
+
+    /// Notes that a model is stepped over.
+    fn fail(&mut self, kind: ModelKind, reason: FallbackReason) {
+        self.reasons.push(format!("{kind} {reason}"));
+        self.failures.push((kind, reason));
     }
 
     fn left(&self) -> Duration {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use intent_model::ModelKind;
 
-use crate::{LatencyRequirement, LoadedModel, StrategyName};
+use crate::{ClassifyRequest, LatencyRequirement, LoadedModel, StrategyName};
 
 /// What the router goes by; replaced as a whole.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,9 @@ pub struct LatencyTargets {
     pub relaxed: Duration,
 }
 
+/// A request for one model waits for it; this only bounds a hang.
+const NAMED_MODEL_BUDGET: Duration = Duration::from_secs(30);
+
 impl Default for RoutingConfig {
     fn default() -> Self {
         Self {
@@ -46,6 +49,15 @@ impl Default for RoutingConfig {
 }
 
 impl RoutingConfig {
+    /// Returns how long a request may take: what it says itself, else the target of its requirement.
+    pub fn budget(&self, request: &ClassifyRequest) -> Duration {
+        match (request.model, request.latency_budget) {
+            (_, Some(budget)) => budget,
+            (Some(_), None) => NAMED_MODEL_BUDGET,
+            (None, None) => self.latency_target(request.latency_requirement),
+        }
+    }
+
     /// Returns how soon an answer is due.
     pub fn latency_target(&self, requirement: LatencyRequirement) -> Duration {
         match requirement {

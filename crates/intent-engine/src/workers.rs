@@ -48,6 +48,29 @@ pub enum ComputeError {
     Stopped,
 }
 
+/// Whose turn comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Texts that come alone: somebody waits for each.
+    Single,
+    /// Texts of large requests. They form smaller batches, which singles need not wait long for, and get every fourth
+    /// batch however many singles there are.
+    Bulk,
+}
+
+impl Lane {
+    /// Bulk goes first in one batch of so many.
+    const BULK_TURN: u64 = 4;
+
+    /// Returns the most texts of a batch.
+    fn batch_texts(self, max_batch_texts: usize) -> usize {
+        match self {
+            Self::Single => max_batch_texts.max(1),
+            Self::Bulk => max_batch_texts.div_ceil(4).max(1),
+        }
+    }
+}
+
 /// A fixed number of threads that score documents.
 #[derive(Debug)]
 pub struct Workers {
@@ -69,8 +92,30 @@ struct Queue {
 
 #[derive(Default)]
 struct QueueState {
-    jobs: VecDeque<Job>,
+    single: VecDeque<Job>,
+    bulk: VecDeque<Job>,
+    batches: u64,
     stopped: bool,
+}
+
+impl QueueState {
+    fn lane(&mut self, lane: Lane) -> &mut VecDeque<Job> {
+        match lane {
+            Lane::Single => &mut self.single,
+            Lane::Bulk => &mut self.bulk,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.single.len() + self.bulk.len()
+    }
+
+    /// Returns the lane that the next batch comes from.
+    fn next_lane(&mut self) -> Lane {
+        self.batches += 1;
+        let is_bulk_turn = self.batches.is_multiple_of(Lane::BULK_TURN);
+        if self.single.is_empty() || (is_bulk_turn && !self.bulk.is_empty()) { Lane::Bulk } else { Lane::Single }
+    }
 }
 
 impl std::fmt::Debug for Queue {
@@ -105,17 +150,18 @@ impl Workers {
         model: &Arc<dyn Model>,
         document: &Arc<Document>,
         deadline: Instant,
+        lane: Lane,
     ) -> Result<Answer, ComputeError> {
         let (reply, answer) = oneshot::channel();
         let job = Job { model: Arc::clone(model), document: Arc::clone(document), deadline, reply };
-        self.queue.lock().jobs.push_back(job);
+        self.queue.lock().lane(lane).push_back(job);
         self.queue.ready.notify_one();
         answer.await.unwrap_or(Err(ComputeError::Stopped))
     }
 
     /// Returns how many documents wait for a thread.
     pub fn waiting(&self) -> usize {
-        self.queue.lock().jobs.len()
+        self.queue.lock().waiting()
     }
 }
 
@@ -123,7 +169,8 @@ impl Drop for Workers {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.stopped = true;
-        state.jobs.clear();
+        state.single.clear();
+        state.bulk.clear();
         drop(state);
         self.queue.ready.notify_all();
     }
@@ -137,23 +184,26 @@ impl Queue {
     /// Waits for work; `None` when the engine stops. A lone job is taken at once: batches form only from what came in
     /// while all threads were busy.
     fn next_batch(&self) -> Option<Vec<Job>> {
-        let mut state = self.ready.wait_while(self.lock(), |state| state.jobs.is_empty() && !state.stopped).ok()?;
+        let mut state = self.ready.wait_while(self.lock(), |state| state.waiting() == 0 && !state.stopped).ok()?;
         if state.stopped {
             return None;
         }
+        let lane = state.next_lane();
+        let jobs = state.lane(lane);
         // A thread leaves their share of a burst to the others.
-        let share = state.jobs.len().div_ceil(self.options.threads.max(1)).min(self.options.max_batch_texts.max(1));
+        let share = jobs.len().div_ceil(self.options.threads.max(1));
+        let share = share.min(lane.batch_texts(self.options.max_batch_texts));
         let mut batch: Vec<Job> = Vec::with_capacity(share);
         let mut bytes = 0;
         let mut index = 0;
-        while index < state.jobs.len() && batch.len() < share {
-            let job = &state.jobs[index];
+        while index < jobs.len() && batch.len() < share {
+            let job = &jobs[index];
             let length = job.document.text().len();
             let fits = batch.is_empty() || bytes + length <= self.options.max_batch_bytes;
             let same_model = batch.first().is_none_or(|first| Arc::ptr_eq(&first.model, &job.model));
             if fits && same_model {
                 bytes += length;
-                batch.extend(state.jobs.remove(index));
+                batch.extend(jobs.remove(index));
             } else {
                 index += 1;
             }

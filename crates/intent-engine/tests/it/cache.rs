@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use intent_engine::{CacheLookup, Catalog, ClassifyRequest, Engine, Flag, RoutingConfig};
 use intent_model::ModelKind::{Hybrid, Linear, Rules};
@@ -79,9 +79,7 @@ async fn concurrent_misses_of_one_text_compute_once() {
         tokio::spawn(async move { is_cached(&engine, "hello").await })
     };
     let first = ask();
-    while gate.entered.try_recv().is_err() {
-        tokio::task::yield_now().await;
-    }
+    gate.until_entered().await;
     let second = ask();
     while engine.in_flight() != 2 {
         tokio::task::yield_now().await;
@@ -111,4 +109,42 @@ async fn a_request_for_one_model_is_never_answered_from_the_cache() {
         assert!(!engine.classify(request).await.unwrap().cached);
     }
     assert_eq!(linear.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_for_anothers_answer_than_his_own_budget() {
+    let linear = Scripted::new(Linear, [Act::Answer(0.5)]);
+    let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+    let engine = Arc::new(engine([loaded(&linear, 0.9), loaded(&hybrid, 0.95)]));
+    engine.replace_flags(flags(&[(Flag::AbTesting, false)]));
+    let within = |budget_ms| {
+        let budget = Some(Duration::from_millis(budget_ms));
+        let (engine, request) =
+            (Arc::clone(&engine), ClassifyRequest { latency_budget: budget, ..ClassifyRequest::new("hello") });
+        async move { engine.classify(request).await.unwrap() }
+    };
+    let patient = tokio::spawn(within(10_000));
+    gate.until_entered().await;
+    let hurried = within(50).await;
+    assert_eq!((hurried.model, hurried.cached), (Linear, false));
+    drop(gate);
+    assert_eq!(patient.await.unwrap().model, Hybrid);
+}
+
+#[tokio::test]
+async fn an_answer_given_in_haste_is_not_shared_with_those_who_have_time() {
+    let linear = Scripted::new(Linear, [Act::Answer(0.5)]);
+    let hybrid = Scripted::new(Hybrid, [Act::Answer(0.9)]);
+    let engine = engine([loaded(&linear, 0.9), loaded(&hybrid, 0.95)]);
+    engine.replace_flags(flags(&[(Flag::AbTesting, false)]));
+    let within = |budget| ClassifyRequest { latency_budget: Some(budget), ..ClassifyRequest::new("hello") };
+    // Makes the model known to take longer than nothing.
+    engine.classify(within(Duration::from_secs(100))).await.unwrap();
+    engine.cache().forget_text("hello");
+    let (hasty, patient) = tokio::join!(
+        engine.classify(within(Duration::from_nanos(1))),
+        engine.classify(within(Duration::from_secs(100)))
+    );
+    assert_eq!(hasty.unwrap().skipped, [Hybrid]);
+    assert_eq!(patient.unwrap().model, Hybrid);
 }

@@ -8,7 +8,7 @@ use crate::scripted::{Act, Scripted, engine_with, loaded};
 #[tokio::test]
 async fn more_than_the_capacity_is_refused_before_any_work() {
     let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
-    let engine = Arc::new(engine_with([loaded(&hybrid, 0.9)], 1));
+    let engine = Arc::new(engine_with([loaded(&hybrid, 0.9)], |options| options.max_texts_in_flight = 1));
     let running = tokio::spawn({
         let engine = Arc::clone(&engine);
         async move { engine.classify(ClassifyRequest::new("first")).await }
@@ -28,9 +28,11 @@ async fn more_than_the_capacity_is_refused_before_any_work() {
 #[tokio::test]
 async fn a_batch_that_does_not_fit_is_refused_whole() {
     let rules = Scripted::new(Rules, [Act::Answer(0.9)]);
-    let engine = engine_with([loaded(&rules, 0.9)], 2);
-    let batch = |texts: usize| (0..texts).map(|index| ClassifyRequest::new(index.to_string())).collect();
-    assert!(matches!(engine.classify_batch(batch(3)).await, Err(EngineError::Overloaded { .. })));
+    let engine = engine_with([loaded(&rules, 0.9)], |options| options.max_texts_in_flight = 2);
+    let texts = ["1", "2", "3"].map(String::from);
+    let request = ClassifyRequest::new("");
+    let refused = engine.classify_batch(&texts, &request).await;
+    assert!(matches!(refused, Err(EngineError::Overloaded { .. })), "{refused:?}");
     assert_eq!(rules.calls(), 0, "nothing half done");
-    assert_eq!(engine.classify_batch(batch(2)).await.unwrap().len(), 2);
+    assert_eq!(engine.classify_batch(&texts[..2], &request).await.unwrap().len(), 2);
 }

@@ -1,12 +1,16 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use intent_engine::{
-    ClassifyRequest, Decision, Engine, EngineError, FallbackReason, SelectionReason, StrategyName,
-    circuit::CircuitState,
+    ClassifyRequest, Decision, Engine, EngineError, FallbackReason, SelectionReason, Strategy, StrategyName,
+    circuit::{CircuitOptions, CircuitState},
+    strategy::{Candidate, Step},
 };
 use intent_model::ModelKind::{self, Distilbert, Hybrid, Linear, Rules, ZeroShot};
 
-use crate::scripted::{Act, Scripted, engine, loaded};
+use crate::scripted::{Act, Scripted, engine, engine_with, loaded};
+
+/// More time than any machine needs for a scripted model.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 async fn ask(engine: &Engine) -> Decision {
     engine.classify(ClassifyRequest::new("hello there")).await.expect("some model answers")
@@ -84,6 +88,8 @@ async fn a_failing_model_is_stepped_over_by_name() {
     let distilbert = Scripted::new(Distilbert, [Act::Answer(0.9)]);
     let decision = ask(&engine([loaded(&linear, 0.9), loaded(&hybrid, 0.95), loaded(&distilbert, 0.96)])).await;
     assert_eq!(fallbacks(&decision), [(Hybrid, Distilbert, FallbackReason::Failed)]);
+    let steps = ["linear confidence 0.50 < 0.80", "hybrid failed", "distilbert confidence 0.90 >= 0.00"];
+    assert_eq!(decision.reasons, steps);
     assert!(decision.degraded);
 }
 
@@ -162,13 +168,13 @@ async fn an_old_estimate_does_not_keep_a_model_out_for_ever() {
     let linear = Scripted::new(Linear, [Act::Answer(0.5)]);
     let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
     let engine = engine([loaded(&linear, 0.9), loaded(&hybrid, 0.95)]);
-    ask(&engine).await;
+    let within = |budget| ClassifyRequest { latency_budget: Some(budget), ..ClassifyRequest::new("hello there") };
+    engine.classify(within(PATIENCE)).await.unwrap();
+    assert_eq!(engine.classify(within(PATIENCE / 2)).await.unwrap().skipped, [Hybrid]);
     drop(gate); // from here on the model answers at once
     tokio::time::advance(Duration::from_secs(2)).await;
     tokio::time::resume();
-    let mut hurried = ClassifyRequest::new("hello there");
-    hurried.latency_budget = Some(Duration::from_millis(150));
-    assert_eq!(engine.classify(hurried).await.unwrap().model, Hybrid);
+    assert_eq!(engine.classify(within(PATIENCE / 2)).await.unwrap().model, Hybrid);
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,4 +234,126 @@ async fn new_models_take_over_and_old_failures_are_forgotten() {
     engine.replace_catalog(catalog);
     let decision = ask(&engine).await;
     assert_eq!((decision.model, decision.model_version.as_ref()), (Linear, "v2"));
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl Strategy for Panics {
+    fn plan(&self, _: &[Candidate]) -> Vec<Step> {
+        panic!("scripted panic of a strategy")
+    }
+}
+
+#[tokio::test]
+async fn a_strategy_that_panics_leaves_plain_classification_by_the_fallback_chain() {
+    let rules = Scripted::new(Rules, [Act::Answer(0.97)]);
+    let hybrid = Scripted::new(Hybrid, [Act::Answer(0.6)]);
+    let engine = engine_with([loaded(&rules, 0.99), loaded(&hybrid, 0.95)], |options| options.strategies = |_| &Panics);
+    let decision = ask(&engine).await;
+    assert_eq!((decision.model, decision.strategy, decision.degraded), (Hybrid, StrategyName::FallbackChain, true));
+    let reasons = ["strategy control failed, plain classification instead", "hybrid confidence 0.60 >= 0.00"];
+    assert_eq!(decision.reasons, reasons);
+}
+
+#[derive(Debug)]
+struct PlansNothing;
+
+impl Strategy for PlansNothing {
+    fn plan(&self, _: &[Candidate]) -> Vec<Step> {
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn a_plan_without_steps_is_answered_by_the_fallback_chain() {
+    let rules = Scripted::new(Rules, [Act::Answer(0.97)]);
+    let linear = Scripted::new(Linear, [Act::Answer(0.6)]);
+    let engine = engine_with([loaded(&rules, 0.99), loaded(&linear, 0.9)], |options| options.strategies = |_| &PlansNothing);
+    assert_eq!(ask(&engine).await.reasons, ["linear answered as fallback"]);
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_during_a_trial_call_makes_room_for_the_next_trial() {
+    let rules = Scripted::new(Rules, [Act::Answer(0.5)]);
+    let (hybrid, gate) = Scripted::gated(Hybrid, [vec![Act::Fail; 8], vec![Act::Answer(0.9)]].concat());
+    let engine = Arc::new(engine_with([loaded(&rules, 0.6), loaded(&hybrid, 0.95)], |options| {
+        options.circuit = CircuitOptions { open_for: Duration::ZERO, ..CircuitOptions::default() };
+    }));
+    let ask = || {
+        let engine = Arc::clone(&engine);
+        let patient = ClassifyRequest { latency_budget: Some(PATIENCE), ..ClassifyRequest::new("hello there") };
+        async move { engine.classify(patient).await.unwrap() }
+    };
+    gate.let_pass(8);
+    for _ in 0..8 {
+        ask().await;
+        gate.until_entered().await;
+    }
+    let leaver = tokio::spawn(ask());
+    gate.until_entered().await;
+    assert_eq!(ask().await.fallbacks[0].reason, FallbackReason::CircuitOpen, "one trial at a time");
+    leaver.abort();
+    assert!(leaver.await.is_err());
+    drop(gate);
+    assert_eq!(ask().await.model, Hybrid, "the next trial is let through");
+}
+
+#[tokio::test]
+async fn slow_calls_open_the_circuit_though_they_answer() {
+    let rules = Scripted::new(Rules, [Act::Answer(0.5)]);
+    let linear = Scripted::new(Linear, [Act::Answer(0.9)]);
+    let engine = engine_with([loaded(&rules, 0.6), loaded(&linear, 0.9)], |options| {
+        options.circuit = CircuitOptions { slow_call: Duration::ZERO, ..CircuitOptions::default() };
+    });
+    for _ in 0..8 {
+        assert_eq!(ask(&engine).await.model, Linear);
+    }
+    let decision = ask(&engine).await;
+    assert!(decision.reasons.contains(&"linear circuit open".to_owned()), "{:?}", decision.reasons);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_left_out_for_lack_of_time_is_asked_when_nobody_else_is_there() {
+    let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+    let engine = engine([loaded(&hybrid, 0.95)]);
+    let within = |budget| ClassifyRequest { latency_budget: Some(budget), ..ClassifyRequest::new("hello there") };
+    engine.classify(within(PATIENCE)).await.expect_err("it takes all of its time");
+    drop(gate); // from here on the model answers at once
+    tokio::time::resume();
+    let decision = engine.classify(within(PATIENCE / 2)).await.unwrap();
+    assert_eq!((decision.model, &decision.skipped[..]), (Hybrid, &[Hybrid][..]));
+    assert_eq!(decision.reasons.last().unwrap(), "hybrid answered as fallback");
+}
+
+#[tokio::test]
+async fn the_encoder_runs_once_for_a_text_whichever_models_want_its_embedding() {
+    let zero_shot = Scripted::new(ZeroShot, [Act::Answer(0.5)]);
+    let hybrid = Scripted::new(Hybrid, [Act::Answer(0.5)]);
+    let engine = engine([loaded(&zero_shot, 0.8), loaded(&hybrid, 0.95)]);
+    let request = ClassifyRequest { strategy: Some(StrategyName::Balanced), ..ClassifyRequest::new("hello there") };
+    engine.classify(request).await.unwrap();
+    assert_eq!((zero_shot.calls(), hybrid.calls()), (1, 1));
+    let encoded = |model: &Scripted| model.encoded.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((encoded(&zero_shot), encoded(&hybrid)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_requirement_has_its_target_and_a_budget_of_the_request_wins() {
+    use intent_engine::LatencyRequirement::{Critical, Relaxed, Standard};
+    let linear = Scripted::new(Linear, [Act::Answer(0.5)]);
+    for (requirement, budget, expected_ms) in
+        [(Critical, None, 50), (Standard, None, 200), (Relaxed, None, 500), (Critical, Some(120), 120)]
+    {
+        let (hybrid, gate) = Scripted::gated(Hybrid, [Act::Answer(0.9)]);
+        let engine = engine([loaded(&linear, 0.9), loaded(&hybrid, 0.95)]);
+        let request = ClassifyRequest {
+            latency_requirement: requirement,
+            latency_budget: budget.map(Duration::from_millis),
+            ..ClassifyRequest::new("hello there")
+        };
+        let decision = engine.classify(request).await.unwrap();
+        assert_eq!(decision.timings.total, Duration::from_millis(expected_ms), "{requirement} {budget:?}");
+        drop(gate);
+    }
 }

@@ -4,18 +4,21 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
 };
 
 use intent_engine::{
     CacheOptions, Catalog, Engine, EngineOptions, Experiment, Flag, FlagSnapshot, LoadedModel, Placement,
-    RoutingConfig,
+    RoutingConfig, StrategyName,
     circuit::CircuitOptions,
     flags::{FlagChange, Overrides},
     workers::WorkerOptions,
 };
-use intent_model::{Calibration, Document, Labels, Model, ModelError, ModelKind, OutOfScopeGate, Scores};
+use intent_model::{
+    Calibration, Document, Labels, Model, ModelError, ModelKind, OutOfScopeGate, Scores, document::Embedding,
+};
 
 /// What a scripted model does when it is called.
 #[derive(Clone, Debug)]
@@ -38,6 +41,8 @@ pub(crate) struct Scripted {
     script: Mutex<VecDeque<Act>>,
     /// The batches it was called with.
     pub(crate) batches: Mutex<Vec<Vec<String>>>,
+    /// How many texts it had to run the encoder for; only models of the encoder do.
+    pub(crate) encoded: AtomicUsize,
     gate: Option<Gate>,
 }
 
@@ -54,7 +59,21 @@ pub(crate) struct GateKeeper {
     /// Says that the model is inside a call.
     pub(crate) entered: Receiver<()>,
     /// Dropped with the keeper, which lets the model out of this and every later call.
-    _leave: Sender<()>,
+    leave: Sender<()>,
+}
+
+impl GateKeeper {
+    /// Lets the model out of so many calls.
+    pub(crate) fn let_pass(&self, calls: usize) {
+        (0..calls).for_each(|_| self.leave.send(()).expect("the model lives as long as the test"));
+    }
+
+    /// Waits until the model is inside a call.
+    pub(crate) async fn until_entered(&self) {
+        while self.entered.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 impl Scripted {
@@ -66,7 +85,7 @@ impl Scripted {
         let (entered, entered_side) = channel();
         let (leave_side, leave) = channel();
         let gate = Gate { entered, leave: Mutex::new(leave) };
-        (Arc::new(Self::build(kind, script, Some(gate))), GateKeeper { entered: entered_side, _leave: leave_side })
+        (Arc::new(Self::build(kind, script, Some(gate))), GateKeeper { entered: entered_side, leave: leave_side })
     }
 
     fn build(kind: ModelKind, script: impl IntoIterator<Item = Act>, gate: Option<Gate>) -> Self {
@@ -75,7 +94,15 @@ impl Scripted {
             labels: labels(),
             script: Mutex::new(script.into_iter().collect()),
             batches: Mutex::default(),
+            encoded: AtomicUsize::new(0),
             gate,
+        }
+    }
+
+    fn embed(&self, documents: &[&Document]) {
+        for document in documents.iter().filter(|document| document.embedding().is_none()) {
+            self.encoded.fetch_add(1, Ordering::Relaxed);
+            document.set_embedding(Embedding { values: [1.0].into(), truncated: false });
         }
     }
 
@@ -102,6 +129,9 @@ impl Model for Scripted {
         }
         if documents.len() > 1 && documents.iter().any(|document| document.text() == "poison") {
             return Err(ModelError::Inference("poisoned batch".into()));
+        }
+        if matches!(self.kind, ModelKind::ZeroShot | ModelKind::Hybrid) {
+            self.embed(documents);
         }
         let act = {
             let mut script = self.script.lock().unwrap();
@@ -153,23 +183,26 @@ pub(crate) fn flags(set: &[(Flag, bool)]) -> FlagSnapshot {
 
 /// Starts an engine with these models.
 pub(crate) fn engine(models: impl IntoIterator<Item = LoadedModel>) -> Engine {
-    engine_with(models, 64)
+    engine_with(models, |_| {})
 }
 
-/// Starts an engine with one thread that takes so many texts at once.
-pub(crate) fn engine_with(models: impl IntoIterator<Item = LoadedModel>, max_texts_in_flight: usize) -> Engine {
+/// Starts an engine with one thread and what else `change` makes of its options.
+pub(crate) fn engine_with(
+    models: impl IntoIterator<Item = LoadedModel>,
+    change: impl FnOnce(&mut EngineOptions),
+) -> Engine {
     let catalog = Catalog::new("v1", &labels(), models).expect("the labels agree");
     let has_distilbert = catalog.get(ModelKind::Distilbert).is_some();
-    Engine::new(
-        catalog,
-        EngineOptions {
-            workers: WorkerOptions { threads: 1, max_batch_texts: 8, max_batch_bytes: 1_000 },
-            max_texts_in_flight,
-            circuit: CircuitOptions::default(),
-            cache: CacheOptions::default(),
-            routing: RoutingConfig::default(),
-            flags: flags(&[(Flag::Caching, false), (Flag::DistilbertModel, has_distilbert), (Flag::AbTesting, false)]),
-            experiment: Experiment::default(),
-        },
-    )
+    let mut options = EngineOptions {
+        workers: WorkerOptions { threads: 1, max_batch_texts: 8, max_batch_bytes: 1_000 },
+        max_texts_in_flight: 64,
+        circuit: CircuitOptions::default(),
+        cache: CacheOptions::default(),
+        routing: RoutingConfig::default(),
+        flags: flags(&[(Flag::Caching, false), (Flag::DistilbertModel, has_distilbert), (Flag::AbTesting, false)]),
+        experiment: Experiment::default(),
+        strategies: StrategyName::strategy,
+    };
+    change(&mut options);
+    Engine::new(catalog, options)
 }
