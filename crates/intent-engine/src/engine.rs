@@ -84,46 +84,54 @@ impl Engine {
     /// the request names a model that is not loaded; [`EngineError::NoModel`] when every model failed.
     pub async fn classify(&self, request: ClassifyRequest) -> Result<Decision, EngineError> {
         let _permit = self.admission.admit(1)?;
-        self.answer(request, Lane::Single).await
+        let course = self.course_of(&request);
+        self.answer(&request, &course, Lane::Single).await
     }
 
-    /// Classifies several texts for one caller, all else as `request` says, whose own text is not looked at; the
-    /// decisions are in the order of the texts. Equal texts are computed once.
+    /// Classifies several texts; the decisions are in the order of the requests. What is asked twice is computed once.
     ///
     /// # Errors
     /// As [`Engine::classify`]; the texts are admitted all together or not at all, and the first error fails them all.
-    pub async fn classify_batch(
-        &self,
-        texts: &[String],
-        request: &ClassifyRequest,
-    ) -> Result<Vec<Decision>, EngineError> {
-        let _permit = self.admission.admit(texts.len())?;
-        let lane = if texts.len() == 1 { Lane::Single } else { Lane::Bulk };
-        let mut places = HashMap::with_capacity(texts.len());
-        let mut different = Vec::with_capacity(texts.len());
-        for text in texts {
-            places.entry(text.as_str()).or_insert_with(|| {
-                different.push(self.answer(ClassifyRequest { text: text.clone(), ..request.clone() }, lane));
-                different.len() - 1
-            });
+    pub async fn classify_batch(&self, requests: Vec<ClassifyRequest>) -> Result<Vec<Decision>, EngineError> {
+        let _permit = self.admission.admit(requests.len())?;
+        let lane = if requests.len() == 1 { Lane::Single } else { Lane::Bulk };
+        let questions: Vec<(&ClassifyRequest, Course)> =
+            requests.iter().map(|request| (request, self.course_of(request))).collect();
+        let mut by_text: HashMap<&str, Vec<usize>> = HashMap::with_capacity(questions.len());
+        let mut different = Vec::with_capacity(questions.len());
+        let mut places: Vec<(usize, bool)> = Vec::with_capacity(questions.len());
+        for (index, (request, course)) in questions.iter().enumerate() {
+            let alike = by_text.entry(&request.text).or_default();
+            let is_same = |earlier: &&usize| {
+                let (earlier, its_course) = &questions[**earlier];
+                its_course == course && earlier.asks_the_same(request)
+            };
+            match alike.iter().find(is_same) {
+                Some(&earlier) => places.push((places[earlier].0, true)),
+                None => {
+                    alike.push(index);
+                    places.push((different.len(), false));
+                    different.push(self.answer(request, course, lane));
+                }
+            }
         }
         let decisions = join_all(different).await.into_iter().collect::<Result<Vec<Decision>, EngineError>>()?;
-        let mut is_taken = vec![false; decisions.len()];
-        let decide = |text: &String| {
-            let place = places[text.as_str()];
-            let is_repeated = std::mem::replace(&mut is_taken[place], true);
+        let decide = |(place, is_repeated): (usize, bool)| {
             if is_repeated { decisions[place].repeated() } else { decisions[place].clone() }
         };
-        Ok(texts.iter().map(decide).collect())
+        Ok(places.into_iter().map(decide).collect())
     }
 
-    async fn answer(&self, request: ClassifyRequest, lane: Lane) -> Result<Decision, EngineError> {
+    fn course_of(&self, request: &ClassifyRequest) -> Course {
+        Course::set(request, &self.flags.load(), &self.experiment.load(), &self.routing.load())
+    }
+
+    async fn answer(&self, request: &ClassifyRequest, course: &Course, lane: Lane) -> Result<Decision, EngineError> {
         let began = Instant::now();
         let (catalog, routing) = (self.catalog.load_full(), self.routing.load_full());
-        let course = Course::set(&request, &self.flags.load(), &self.experiment.load(), &routing);
         let (workers, health, strategy) = (&self.workers, &self.health, (self.strategies)(course.strategy));
-        let router = Router { catalog: &catalog, routing: &routing, course: &course, strategy, lane, workers, health };
-        let deadline = began + routing.budget(&request);
+        let router = Router { catalog: &catalog, routing: &routing, course, strategy, lane, workers, health };
+        let deadline = began + routing.budget(request);
         let mut decision = if course.use_cache {
             let key = CacheKey {
                 text: normalise(&request.text),
@@ -133,9 +141,9 @@ impl Engine {
                 excluded: course.excluded.clone(),
                 top_k: request.top_k,
             };
-            self.cache.get_or_compute(key, deadline, || router.classify(&request, deadline)).await?
+            self.cache.get_or_compute(key, deadline, || router.classify(request, deadline)).await?
         } else {
-            router.classify(&request, deadline).await?
+            router.classify(request, deadline).await?
         };
         decision.timings.total = began.elapsed();
         decision.experiment_group = course.experiment_group;

@@ -37,6 +37,15 @@ impl ClassifyRequest {
         self.user_id.as_deref().unwrap_or(&self.request_id)
     }
 
+    /// Tells whether two requests, whoever makes them, ask the same of the same text.
+    pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
+        let question = |request: &Self| {
+            let Self { latency_requirement, latency_budget, top_k, model, strategy, .. } = *request;
+            (latency_requirement, latency_budget, top_k, model, strategy)
+        };
+        self.text == other.text && question(self) == question(other)
+    }
+
     /// Makes a request with the defaults of the service.
     pub fn new(text: impl Into<String>) -> Self {
         Self {

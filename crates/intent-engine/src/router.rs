@@ -203,8 +203,7 @@ impl Router<'_> {
             self.allowed_models().filter(|(kind, _)| !journey.failures.iter().any(|(failed, _)| failed == kind));
         let mut chain: Vec<_> = untried
             .map(|(kind, loaded)| {
-                let is_late =
-                    journey.skipped.contains(&kind) || self.does_not_fit(kind, loaded, journey).is_some();
+                let is_late = journey.skipped.contains(&kind) || self.does_not_fit(kind, loaded, journey).is_some();
                 (is_late, kind == ModelKind::Rules, self.routing.accuracy(kind, loaded), kind)
             })
             .collect();

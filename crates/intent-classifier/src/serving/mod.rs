@@ -12,8 +12,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use intent_engine::{
-    CacheOptions, Engine, EngineOptions, Experiment, FlagSnapshot, RoutingConfig, circuit::CircuitOptions,
-    workers::WorkerOptions,
+    CacheOptions, Engine, EngineOptions, Experiment, FlagSnapshot, RoutingConfig, StrategyName,
+    circuit::CircuitOptions, workers::WorkerOptions,
 };
 use intent_model::ModelKind;
 
@@ -79,6 +79,7 @@ impl Serving {
             routing: RoutingConfig::default(),
             flags: FlagSnapshot::default(),
             experiment: Experiment::default(),
+            strategies: StrategyName::strategy,
         };
         Self {
             pack: ArcSwap::from_pointee(assembly.served_pack()),

@@ -90,9 +90,9 @@ async fn a_batch_is_limited_by_texts_and_by_bytes() {
 }
 
 fn ask_all(engine: &Arc<Engine>, texts: &[&str]) -> JoinHandle<Vec<Decision>> {
-    let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
-    let (engine, request) = (Arc::clone(engine), ClassifyRequest { model: Some(Hybrid), ..ClassifyRequest::new("") });
-    tokio::spawn(async move { engine.classify_batch(&texts, &request).await.unwrap() })
+    let request = |&text: &&str| ClassifyRequest { model: Some(Hybrid), ..ClassifyRequest::new(text) };
+    let (engine, requests) = (Arc::clone(engine), texts.iter().map(request).collect());
+    tokio::spawn(async move { engine.classify_batch(requests).await.unwrap() })
 }
 
 #[tokio::test]
@@ -139,11 +139,10 @@ async fn a_text_whose_deadline_passed_in_the_queue_is_not_computed() {
     let engine = Arc::new(engine([loaded(&hybrid, 0.9)]));
     let first = ask(&engine, "first");
     gate.until_entered().await;
-    let late = ClassifyRequest {
-        latency_budget: Some(std::time::Duration::from_millis(50)),
-        ..ClassifyRequest::new("late")
-    };
+    let late =
+        ClassifyRequest { latency_budget: Some(std::time::Duration::from_millis(50)), ..ClassifyRequest::new("late") };
     engine.classify(late).await.expect_err("its turn does not come");
+    tokio::time::resume();
     drop(gate);
     assert!(first.await.unwrap());
     assert_eq!(*hybrid.batches.lock().unwrap(), [vec!["first"]]);

@@ -29,10 +29,9 @@ async fn more_than_the_capacity_is_refused_before_any_work() {
 async fn a_batch_that_does_not_fit_is_refused_whole() {
     let rules = Scripted::new(Rules, [Act::Answer(0.9)]);
     let engine = engine_with([loaded(&rules, 0.9)], |options| options.max_texts_in_flight = 2);
-    let texts = ["1", "2", "3"].map(String::from);
-    let request = ClassifyRequest::new("");
-    let refused = engine.classify_batch(&texts, &request).await;
+    let batch = |texts: usize| (0..texts).map(|index| ClassifyRequest::new(index.to_string())).collect();
+    let refused = engine.classify_batch(batch(3)).await;
     assert!(matches!(refused, Err(EngineError::Overloaded { .. })), "{refused:?}");
     assert_eq!(rules.calls(), 0, "nothing half done");
-    assert_eq!(engine.classify_batch(&texts[..2], &request).await.unwrap().len(), 2);
+    assert_eq!(engine.classify_batch(batch(2)).await.unwrap().len(), 2);
 }
