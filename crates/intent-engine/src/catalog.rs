@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use intent_model::{Calibration, Labels, Model, ModelError, ModelKind};
 
+use crate::RemoteModel;
+
 /// One version of all models, loaded and ready. Replaced as a whole when a new version is promoted.
 #[derive(Debug)]
 pub struct Catalog {
@@ -16,24 +18,50 @@ pub struct Catalog {
 #[derive(Clone, Debug)]
 pub struct LoadedModel {
     /// The model itself.
-    pub model: Arc<dyn Model>,
+    pub backend: Backend,
     /// Turns its scores into confidence.
     pub calibration: Calibration,
     /// The share of validation texts it gets right, 0 to 1; models are compared by it.
     pub accuracy: f32,
     /// The share of validation texts on which its confidence reaches the threshold, 0 to 1.
     pub coverage: f32,
-    /// Where it computes.
-    pub placement: Placement,
 }
 
-/// Where a model computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
+/// A model and where it computes.
+#[derive(Clone, Debug)]
+pub enum Backend {
     /// On the thread of the request: for models that take microseconds, where a change of thread would cost more.
-    Inline,
+    Inline(Arc<dyn Model>),
     /// On the inference threads, in micro-batches.
-    Workers,
+    Workers(Arc<dyn Model>),
+    /// In another process.
+    Remote(Arc<dyn RemoteModel>),
+}
+
+impl Backend {
+    /// Returns which of the service's models this is.
+    pub fn kind(&self) -> ModelKind {
+        match self {
+            Self::Inline(model) | Self::Workers(model) => model.kind(),
+            Self::Remote(model) => model.kind(),
+        }
+    }
+
+    /// Returns the labels in the order of the scores.
+    pub fn labels(&self) -> &Labels {
+        match self {
+            Self::Inline(model) | Self::Workers(model) => model.labels(),
+            Self::Remote(model) => model.labels(),
+        }
+    }
+
+    /// Returns the model when it computes in this process.
+    pub fn local(&self) -> Option<&Arc<dyn Model>> {
+        match self {
+            Self::Inline(model) | Self::Workers(model) => Some(model),
+            Self::Remote(_) => None,
+        }
+    }
 }
 
 /// What a model costs, in the order in which a cascade asks.
@@ -79,8 +107,8 @@ impl Catalog {
     ) -> Result<Self, ModelError> {
         let mut by_kind = BTreeMap::new();
         for loaded in models {
-            let kind = loaded.model.kind();
-            if loaded.model.labels() != labels {
+            let kind = loaded.backend.kind();
+            if loaded.backend.labels() != labels {
                 return Err(ModelError::Inference(format!(
                     "the model `{kind}` has other labels than the intent pack; train it again for this pack"
                 )));

@@ -34,7 +34,7 @@ impl Default for CircuitOptions {
             failure_rate: 0.5,
             slow_call: Duration::from_secs(1),
             slow_call_rate: 0.8,
-            open_for: Duration::from_secs(5),
+            open_for: Duration::from_secs(2),
             trial_calls: 3,
         }
     }

@@ -26,7 +26,7 @@ pub struct Decision {
     pub cached: bool,
     /// What the caches were asked and what came of it.
     pub cache: CacheUse,
-    /// Whether a model that the strategy wanted could not be used.
+    /// Whether a model that the strategy wanted, or the shared cache, could not be used.
     pub degraded: bool,
     /// The strategy that planned.
     pub strategy: StrategyName,

@@ -1,12 +1,6 @@
 //! The engine itself.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
@@ -14,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::{
     Admission, CacheOptions, Catalog, ClassifyRequest, Decision, EngineError, Experiment, FlagSnapshot, RoutingConfig,
-    cache::{CacheKey, DecisionCache, normalise},
+    SharedCache, TextDigest,
+    cache::{CacheKey, DecisionCache},
     circuit::CircuitOptions,
     course::Course,
     health::{ModelHealth, ModelStatus},
@@ -48,16 +43,27 @@ pub struct EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     catalog: ArcSwap<Catalog>,
-    routing: ArcSwap<RoutingConfig>,
+    routing: ArcSwap<Routing>,
     flags: ArcSwap<FlagSnapshot>,
     experiment: ArcSwap<Experiment>,
     strategies: fn(StrategyName) -> &'static dyn Strategy,
     cache: DecisionCache,
-    /// Grows with every change of the router's settings, so that older answers cannot be found in the cache.
-    routing_revision: AtomicU64,
     workers: Workers,
     admission: Arc<Admission>,
     health: ModelHealth,
+}
+
+/// The router's settings with what stands for them in the keys of the cache.
+#[derive(Debug)]
+struct Routing {
+    config: Arc<RoutingConfig>,
+    digest: [u8; 32],
+}
+
+impl Routing {
+    fn new(config: RoutingConfig) -> Self {
+        Self { digest: config.digest(), config: Arc::new(config) }
+    }
 }
 
 impl Engine {
@@ -65,16 +71,22 @@ impl Engine {
     pub fn new(catalog: Catalog, options: EngineOptions) -> Self {
         Self {
             catalog: ArcSwap::from_pointee(catalog),
-            routing: ArcSwap::from_pointee(options.routing),
+            routing: ArcSwap::from_pointee(Routing::new(options.routing)),
             flags: ArcSwap::from_pointee(options.flags),
             experiment: ArcSwap::from_pointee(options.experiment),
             strategies: options.strategies,
             cache: DecisionCache::new(options.cache),
-            routing_revision: AtomicU64::new(0),
             workers: Workers::start(options.workers),
             admission: Admission::new(options.max_texts_in_flight),
             health: ModelHealth::new(options.circuit),
         }
+    }
+
+    /// Puts a cache that all replicas share behind the one in this process; each look-up in it may take `time_limit`.
+    #[must_use]
+    pub fn with_shared_cache(mut self, cache: Arc<dyn SharedCache>, time_limit: Duration) -> Self {
+        self.cache.share(cache, time_limit);
+        self
     }
 
     /// Classifies one text.
@@ -123,25 +135,26 @@ impl Engine {
     }
 
     fn course_of(&self, request: &ClassifyRequest) -> Course {
-        Course::set(request, &self.flags.load(), &self.experiment.load(), &self.routing.load())
+        Course::set(request, &self.flags.load(), &self.experiment.load(), &self.routing.load().config)
     }
 
     async fn answer(&self, request: &ClassifyRequest, course: &Course, lane: Lane) -> Result<Decision, EngineError> {
         let began = Instant::now();
         let (catalog, routing) = (self.catalog.load_full(), self.routing.load_full());
         let (workers, health, strategy) = (&self.workers, &self.health, (self.strategies)(course.strategy));
-        let router = Router { catalog: &catalog, routing: &routing, course, strategy, lane, workers, health };
-        let deadline = began + routing.budget(request);
+        let router = Router { catalog: &catalog, routing: &routing.config, course, strategy, lane, workers, health };
+        let deadline = began + routing.config.budget(request);
         let mut decision = if course.use_cache {
             let key = CacheKey {
-                text: normalise(&request.text),
+                text: TextDigest::of(&request.text),
                 model_version: Arc::clone(catalog.version()),
-                routing_revision: self.routing_revision.load(Ordering::Acquire),
+                routing: routing.digest,
                 strategy: course.strategy,
+                first: course.first,
                 excluded: course.excluded.clone(),
                 top_k: request.top_k,
             };
-            self.cache.get_or_compute(key, deadline, || router.classify(request, deadline)).await?
+            self.cache.get_or_compute(key, deadline, &catalog, || router.classify(request, deadline)).await?
         } else {
             router.classify(request, deadline).await?
         };
@@ -165,13 +178,12 @@ impl Engine {
 
     /// Returns the router's settings.
     pub fn routing(&self) -> Arc<RoutingConfig> {
-        self.routing.load_full()
+        Arc::clone(&self.routing.load().config)
     }
 
     /// Replaces the router's settings.
     pub fn replace_routing(&self, routing: RoutingConfig) {
-        self.routing.store(Arc::new(routing));
-        self.routing_revision.fetch_add(1, Ordering::Release);
+        self.routing.store(Arc::new(Routing::new(routing)));
     }
 
     /// Returns the flags.

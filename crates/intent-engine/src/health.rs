@@ -44,7 +44,15 @@ pub(crate) struct OneModelHealth {
 #[derive(Debug, Default)]
 struct LengthClass {
     latency: LatencyEstimate,
-    renewed: Mutex<Option<Instant>>,
+    renewal: Mutex<Renewal>,
+}
+
+/// How fresh an estimate is.
+#[derive(Debug, Default)]
+struct Renewal {
+    at: Option<Instant>,
+    /// A caller was let through to find out whether it still holds.
+    is_trial: bool,
 }
 
 /// Short, medium and long texts take different times.
@@ -78,18 +86,21 @@ impl OneModelHealth {
     pub(crate) fn p95_beyond(&self, left: Duration, text_bytes: usize) -> Option<Duration> {
         let class = &self.by_length[length_class(text_bytes)];
         let p95 = class.latency.quantile(0.95).filter(|p95| *p95 > left)?;
-        let mut renewed = class.renewed();
-        if renewed.is_some_and(|last| last.elapsed() < STALE_AFTER) {
+        let mut renewal = class.renewal();
+        if renewal.at.is_some_and(|last| last.elapsed() < STALE_AFTER) {
             return Some(p95);
         }
-        *renewed = Some(Instant::now());
+        *renewal = Renewal { at: Some(Instant::now()), is_trial: true };
         None
     }
 
     pub(crate) fn record_latency(&self, text_bytes: usize, took: Duration) {
         let class = &self.by_length[length_class(text_bytes)];
+        if std::mem::replace(&mut *class.renewal(), Renewal { at: Some(Instant::now()), is_trial: false }).is_trial {
+            // What the trial found out counts alone: a model that hung for a while is not left out for minutes after.
+            class.latency.forget();
+        }
         class.latency.record(took);
-        *class.renewed() = Some(Instant::now());
         self.all.record(took);
     }
 
@@ -109,8 +120,8 @@ impl OneModelHealth {
 }
 
 impl LengthClass {
-    fn renewed(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.renewed.lock().expect("no code panics while it holds this lock")
+    fn renewal(&self) -> MutexGuard<'_, Renewal> {
+        self.renewal.lock().expect("no code panics while it holds this lock")
     }
 }
 
@@ -153,5 +164,7 @@ mod tests {
         hybrid.record_latency(SHORT, Duration::from_millis(2));
         assert!(!left_out(), "the first finds out");
         assert!(left_out(), "the others do not wait with it");
+        hybrid.record_latency(LONG, Duration::from_millis(2));
+        assert!(!left_out(), "what it found out counts");
     }
 }

@@ -10,12 +10,13 @@ use intent_model::{Document, ModelKind, OUT_OF_SCOPE, Prediction, Scores};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    Catalog, ClassifyRequest, Decision, EngineError, Fallback, FallbackReason, LoadedModel, Placement, RankedIntent,
+    Backend, Catalog, ClassifyRequest, Decision, EngineError, Fallback, FallbackReason, LoadedModel, RankedIntent,
     RoutingConfig, SelectionReason, Timings,
     cache::CacheUse,
     catalog::CostClass,
     course::Course,
     health::ModelHealth,
+    remote,
     strategy::{Candidate, Step, Strategy, StrategyName},
     workers::{ComputeError, Lane, Workers, score_batch},
 };
@@ -214,7 +215,7 @@ impl Router<'_> {
     /// Returns the model's p95 when it is known, recent, and longer than what is left of the budget.
     fn does_not_fit(&self, kind: ModelKind, loaded: &LoadedModel, journey: &Journey) -> Option<Duration> {
         let is_paid_for = CostClass::of(kind) == CostClass::Embedding && journey.document.embedding().is_some();
-        if loaded.placement == Placement::Inline || is_paid_for {
+        if matches!(loaded.backend, Backend::Inline(_)) || is_paid_for {
             return None;
         }
         self.health.of(kind).p95_beyond(journey.left(), journey.document.text().len())
@@ -229,13 +230,23 @@ impl Router<'_> {
         };
         journey.stand_in(kind);
         let began = Instant::now();
-        let answer = match loaded.placement {
-            Placement::Inline => score_batch(loaded.model.as_ref(), &[&journey.document])
+        let answer = match &loaded.backend {
+            Backend::Inline(model) => score_batch(model.as_ref(), &[&journey.document])
                 .map(|(mut scores, compute)| (scores.remove(0), compute)),
-            Placement::Workers => {
-                let scored = self.workers.score(&loaded.model, &journey.document, journey.deadline, self.lane);
+            Backend::Workers(model) => {
+                let scored = self.workers.score(model, &journey.document, journey.deadline, self.lane);
                 match timeout_at(journey.deadline, scored).await {
                     Ok(answer) => answer.map(|answer| (answer.scores, answer.compute)),
+                    Err(_) => Err(ComputeError::Expired),
+                }
+            }
+            Backend::Remote(model) => {
+                let scored = model.score(&journey.document, journey.deadline);
+                match timeout_at(journey.deadline, scored).await {
+                    Ok(answer) => answer
+                        .and_then(|scores| remote::check(scores, model.labels().len()))
+                        .map(|scores| (scores, began.elapsed()))
+                        .map_err(ComputeError::from),
                     Err(_) => Err(ComputeError::Expired),
                 }
             }
@@ -254,7 +265,7 @@ impl Router<'_> {
                 if error != ComputeError::Expired || had_a_fair_chance {
                     call.record(false, took);
                 }
-                if error == ComputeError::Expired {
+                if matches!(error, ComputeError::Expired | ComputeError::TimedOut) {
                     health.record_latency(journey.document.text().len(), took);
                 }
                 journey.fail(kind, reason_of(&error));
@@ -351,7 +362,8 @@ fn reason_of(error: &ComputeError) -> FallbackReason {
     match error {
         ComputeError::Failed(_) | ComputeError::Stopped => FallbackReason::Failed,
         ComputeError::Panicked => FallbackReason::Panicked,
-        ComputeError::Expired => FallbackReason::TimedOut,
+        ComputeError::Expired | ComputeError::TimedOut => FallbackReason::TimedOut,
+        ComputeError::Overloaded => FallbackReason::Overloaded,
     }
 }
 

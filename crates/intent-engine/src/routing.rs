@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use intent_model::ModelKind;
+use sha2::{Digest, Sha256};
 
 use crate::{ClassifyRequest, LatencyRequirement, LoadedModel, StrategyName};
 
@@ -49,6 +50,13 @@ impl Default for RoutingConfig {
 }
 
 impl RoutingConfig {
+    /// Returns what stands for these settings in the keys of the cache: equal settings have equal digests in every
+    /// process of one build.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        // By way of `Debug`, so that a field that is added one day is in it.
+        Sha256::digest(format!("{self:?}")).into()
+    }
+
     /// Returns how long a request may take: what it says itself, else the target of its requirement.
     pub fn budget(&self, request: &ClassifyRequest) -> Duration {
         match (request.model, request.latency_budget) {

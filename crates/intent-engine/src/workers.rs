@@ -11,6 +11,8 @@ use std::{
 use intent_model::{Document, Model, Scores, transformer::compute_inline};
 use tokio::{sync::oneshot, time::Instant};
 
+use crate::RemoteError;
+
 /// How the inference threads work.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkerOptions {
@@ -43,9 +45,25 @@ pub enum ComputeError {
     /// The deadline passed before its turn came.
     #[error("the deadline passed while waiting for a worker")]
     Expired,
+    /// The model did not answer in the time it is given, whatever the budget.
+    #[error("the model did not answer in time")]
+    TimedOut,
+    /// The model has more to do than it takes.
+    #[error("the model has more to do than it takes")]
+    Overloaded,
     /// The engine is shutting down.
     #[error("the inference threads have stopped")]
     Stopped,
+}
+
+impl From<RemoteError> for ComputeError {
+    fn from(error: RemoteError) -> Self {
+        match error {
+            RemoteError::Failed(reason) => Self::Failed(reason),
+            RemoteError::TimedOut => Self::TimedOut,
+            RemoteError::Overloaded => Self::Overloaded,
+        }
+    }
 }
 
 /// Whose turn comes first.

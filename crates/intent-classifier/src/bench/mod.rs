@@ -113,10 +113,11 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
 /// Returns the texts on which the rules are sure enough for every strategy.
 fn decided_by_rules(assembly: &Assembly, texts: &[String]) -> anyhow::Result<Vec<String>> {
     let rules = assembly.catalog.get(ModelKind::Rules).context("the intent pack has no rules")?;
+    let model = rules.backend.local().context("rules compute in this process")?;
     let threshold = RoutingConfig::default().threshold(ModelKind::Rules, rules);
     let mut decided = Vec::new();
     for text in texts {
-        let scores = rules.model.score(&[&Document::new(text.as_str())])?.remove(0);
+        let scores = model.score(&[&Document::new(text.as_str())])?.remove(0);
         let prediction = rules.calibration.apply(&scores);
         if prediction.out_of_scope.is_none() && prediction.confidence() >= threshold {
             decided.push(text.clone());
@@ -132,11 +133,12 @@ fn decided_by_rules(assembly: &Assembly, texts: &[String]) -> anyhow::Result<Vec
 fn direct_p50(assembly: &Assembly, texts: &[String]) -> anyhow::Result<Option<(ModelKind, Duration)>> {
     let best = assembly.catalog.iter().max_by(|(_, a), (_, b)| a.accuracy.total_cmp(&b.accuracy));
     let Some((kind, loaded)) = best.filter(|(kind, _)| *kind != ModelKind::Rules) else { return Ok(None) };
+    let Some(model) = loaded.backend.local() else { return Ok(None) };
     let mut took = Vec::with_capacity(texts.len());
     for text in texts {
         let document = Document::new(text.as_str());
         let began = std::time::Instant::now();
-        loaded.model.score(&[&document])?;
+        model.score(&[&document])?;
         took.push(began.elapsed());
     }
     took.sort_unstable();

@@ -111,8 +111,8 @@ fn predict(
     let progress = Bars::new();
     let wanted = assembly.catalog.iter().filter(|(kind, _)| arguments.model.is_none_or(|model| model == *kind));
     let predictions = wanted
-        .map(|(kind, loaded)| {
-            let (model, calibration) = (loaded.model.as_ref(), loaded.calibration);
+        .filter_map(|(kind, loaded)| Some((kind, loaded.backend.local()?.as_ref(), loaded.calibration)))
+        .map(|(kind, model, calibration)| {
             evaluation::predict(Candidate { name: kind.as_str(), model, calibration }, set, &progress)
                 .with_context(|| format!("`{kind}` cannot be evaluated"))
         })

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use intent_engine::{Catalog, LoadedModel, Placement};
+use intent_engine::{Backend, Catalog, LoadedModel};
 use intent_model::{
     Calibration, Model, ModelError, ModelKind, Rules, SentenceEncoder,
     directory::{ModelDirectory, Version},
@@ -149,13 +149,13 @@ impl<'a> Models<'a> {
         if rules.is_empty() {
             self.miss(ModelKind::Rules, Availability::NotConfigured("the intent pack has no rules".to_owned()));
         } else {
-            self.add(Arc::new(rules), Placement::Inline);
+            self.add(Backend::Inline(Arc::new(rules)));
         }
         Ok(())
     }
 
     fn add_linear(&mut self) {
-        self.add_trained(ModelKind::Linear, Placement::Inline, Version::linear);
+        self.add_trained(ModelKind::Linear, |model| Backend::Inline(model), Version::linear);
     }
 
     /// Adds `zero_shot` and `hybrid`, which share the sentence encoder.
@@ -171,7 +171,11 @@ impl<'a> Models<'a> {
         match encoder {
             Ok(encoder) => {
                 self.add_zero_shot(&encoder, settings.prewarm);
-                self.add_trained(ModelKind::Hybrid, Placement::Workers, |version| version.hybrid(&encoder));
+                self.add_trained(
+                    ModelKind::Hybrid,
+                    |model| Backend::Workers(model),
+                    |version| version.hybrid(&encoder),
+                );
             }
             Err(availability) => {
                 self.miss(ModelKind::ZeroShot, availability.clone());
@@ -193,21 +197,25 @@ impl<'a> Models<'a> {
             Some(Err(_)) | None => LazyZeroShot::new(self.pack.clone(), encoder),
         };
         match prewarm.then(|| model.get().map(drop)).transpose() {
-            Ok(_) => self.add(Arc::new(model), Placement::Workers),
+            Ok(_) => self.add(Backend::Workers(Arc::new(model))),
             Err(error) => self.miss(ModelKind::ZeroShot, Availability::Broken(chain(&error))),
         }
     }
 
     fn add_distilbert(&mut self, settings: &ModelSettings) {
         let precision = settings.encoder_precision;
-        self.add_trained(ModelKind::Distilbert, Placement::Workers, |version| version.sequence_classifier(precision));
+        self.add_trained(
+            ModelKind::Distilbert,
+            |model| Backend::Workers(model),
+            |version| version.sequence_classifier(precision),
+        );
     }
 
     /// Adds a model of the version that serves.
     fn add_trained<M: Model + 'static>(
         &mut self,
         kind: ModelKind,
-        placement: Placement,
+        place: impl FnOnce(Arc<M>) -> Backend,
         load: impl FnOnce(&Version) -> Result<Option<M>, ModelError>,
     ) {
         let loaded = match &self.version {
@@ -229,25 +237,24 @@ impl<'a> Models<'a> {
             Err(error) => Err(Availability::Broken(chain(error))),
         };
         match loaded {
-            Ok(model) => self.add(Arc::new(model), placement),
+            Ok(model) => self.add(place(Arc::new(model))),
             Err(availability) => self.miss(kind, availability),
         }
     }
 
     /// Adds a model with what the version knows of it.
-    fn add(&mut self, model: Arc<dyn Model>, placement: Placement) {
-        let kind = model.kind();
+    fn add(&mut self, backend: Backend) {
+        let kind = backend.kind();
         let version = self.version.as_ref().ok().and_then(Option::as_ref);
         let entry = version
             .map(Version::manifest)
             .filter(|manifest| manifest.labels == self.pack.labels())
             .and_then(|manifest| manifest.models.get(&kind));
         self.loaded.push(LoadedModel {
-            model,
+            backend,
             calibration: entry.map_or_else(|| untrained_calibration(kind), |entry| entry.calibration),
             accuracy: entry.map_or(UNTRAINED_ACCURACY, |entry| entry.metrics.accuracy as f32),
             coverage: entry.map_or(UNTRAINED_COVERAGE, |entry| entry.metrics.coverage as f32),
-            placement,
         });
         self.availability.insert(kind, Availability::Loaded);
     }

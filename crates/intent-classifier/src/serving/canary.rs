@@ -33,11 +33,13 @@ fn texts(pack: &Pack) -> Vec<(Document, usize)> {
 }
 
 fn check_model(kind: ModelKind, loaded: &LoadedModel, texts: &[(Document, usize)]) -> Result<(), String> {
+    // What computes elsewhere is replaced elsewhere, and has a circuit breaker.
+    let Some(model) = loaded.backend.local() else { return Ok(()) };
     let documents: Vec<&Document> = texts.iter().map(|(document, _)| document).collect();
-    let scores = catch_unwind(AssertUnwindSafe(|| loaded.model.score(&documents)))
+    let scores = catch_unwind(AssertUnwindSafe(|| model.score(&documents)))
         .map_err(|_| format!("`{kind}` panicked on the canary texts"))?
         .map_err(|error| format!("`{kind}` failed on the canary texts: {error}"))?;
-    let labels = loaded.model.labels().len();
+    let labels = loaded.backend.labels().len();
     let well_formed = |row: &Scores| row.logits.len() == labels && row.logits.iter().all(|logit| logit.is_finite());
     if scores.len() != texts.len() || !scores.iter().all(well_formed) {
         return Err(format!("`{kind}` gives scores that are not one finite number for each intent"));
@@ -63,7 +65,7 @@ fn best(scores: &Scores) -> Option<usize> {
 mod tests {
     use std::{collections::BTreeMap, sync::Arc};
 
-    use intent_engine::{Catalog, Placement};
+    use intent_engine::{Backend, Catalog};
     use intent_model::{Calibration, Labels, Model, ModelError};
 
     use super::*;
@@ -94,11 +96,10 @@ mod tests {
     fn checked(answer: Answer) -> Result<(), String> {
         let pack = Pack::load_embedded(&[("pack.toml", &Pack::template("test"))]).expect("the template loads");
         let model = LoadedModel {
-            model: Arc::new(Scripted { labels: pack.labels(), answer }),
+            backend: Backend::Inline(Arc::new(Scripted { labels: pack.labels(), answer })),
             calibration: Calibration::IDENTITY,
             accuracy: 0.9,
             coverage: 0.5,
-            placement: Placement::Inline,
         };
         let catalog = Catalog::new("test", &pack.labels(), [model]).expect("the labels are those of the pack");
         check(&Assembly { catalog, pack, availability: BTreeMap::new() })

@@ -51,8 +51,11 @@ async fn new_models_and_new_settings_make_old_answers_unreachable() {
     let linear = Scripted::new(Linear, [Act::Answer(0.9)]);
     let engine = caching(&linear);
     is_cached(&engine, "hello").await;
-    engine.replace_routing(RoutingConfig::default());
+    let usual = engine.routing();
+    engine.replace_routing(RoutingConfig { accuracy: [(Linear, 0.8)].into(), ..RoutingConfig::default() });
     assert!(!is_cached(&engine, "hello").await);
+    engine.replace_routing(RoutingConfig::clone(&usual));
+    assert!(is_cached(&engine, "hello").await, "the old settings make the old answers right again");
     engine.replace_catalog(Catalog::new("v2", &labels(), [loaded(&linear, 0.9)]).unwrap());
     assert!(!is_cached(&engine, "hello").await);
     assert!(is_cached(&engine, "hello").await);

@@ -7,5 +7,7 @@ mod cache;
 mod flags;
 mod invariants;
 mod overload;
+mod remote;
 mod routing;
 mod scripted;
+mod shared_cache;

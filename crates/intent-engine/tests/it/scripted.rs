@@ -10,8 +10,8 @@ use std::{
 };
 
 use intent_engine::{
-    CacheOptions, Catalog, Engine, EngineOptions, Experiment, Flag, FlagSnapshot, LoadedModel, Placement,
-    RoutingConfig, StrategyName,
+    Backend, CacheOptions, Catalog, Engine, EngineOptions, Experiment, Flag, FlagSnapshot, LoadedModel, RoutingConfig,
+    StrategyName,
     circuit::CircuitOptions,
     flags::{FlagChange, Overrides},
     workers::WorkerOptions,
@@ -160,9 +160,12 @@ pub(crate) fn labels() -> Labels {
 
 /// Loads a scripted model with an accuracy.
 pub(crate) fn loaded(model: &Arc<Scripted>, accuracy: f32) -> LoadedModel {
-    let is_inline = matches!(model.kind(), ModelKind::Rules | ModelKind::Linear);
+    let model = Arc::clone(model);
     LoadedModel {
-        model: Arc::clone(model) as Arc<dyn Model>,
+        backend: match model.kind() {
+            ModelKind::Rules | ModelKind::Linear => Backend::Inline(model),
+            _ => Backend::Workers(model),
+        },
         calibration: Calibration {
             temperature: 1.0,
             out_of_scope: Some(OutOfScopeGate { threshold: 0.5, scale: 0.1 }),
@@ -170,7 +173,6 @@ pub(crate) fn loaded(model: &Arc<Scripted>, accuracy: f32) -> LoadedModel {
         },
         accuracy,
         coverage: 0.5,
-        placement: if is_inline { Placement::Inline } else { Placement::Workers },
     }
 }
 
