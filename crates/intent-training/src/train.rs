@@ -7,8 +7,8 @@ use intent_model::{
     hybrid::{EmbeddingWeights, energy},
     linear::Linear,
     ngram::{NgramOptions, Ngrams},
+    transformer::map_chunks,
 };
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -174,17 +174,14 @@ fn embed(encoder: &SentenceEncoder, texts: &[&str], progress: &dyn Progress) -> 
     // Batches of like length pad little.
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&at| texts[at].len());
-    let batches: Vec<Vec<(usize, Vec<f32>)>> = order
-        .par_chunks(EMBEDDING_BATCH)
-        .map(|batch| {
-            let embedded = encoder.embed(&batch.iter().map(|&at| texts[at]).collect::<Vec<_>>())?;
-            progress.advance(batch.len() as u64);
-            Ok(batch.iter().copied().zip(embedded.into_iter().map(|row| row.values.to_vec())).collect())
-        })
-        .collect::<Result<_, ModelError>>()?;
+    let batches = map_chunks(&order, EMBEDDING_BATCH, |batch| {
+        let embedded = encoder.embed(&batch.iter().map(|&at| texts[at]).collect::<Vec<_>>())?;
+        progress.advance(batch.len() as u64);
+        Ok::<_, ModelError>(embedded)
+    })?;
     let mut embeddings = vec![Vec::new(); texts.len()];
-    for (at, embedding) in batches.into_iter().flatten() {
-        embeddings[at] = embedding;
+    for (&at, embedding) in order.iter().zip(batches.into_iter().flatten()) {
+        embeddings[at] = embedding.values.to_vec();
     }
     Ok(embeddings)
 }

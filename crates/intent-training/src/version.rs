@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use intent_model::{
-    Calibration, Document, Labels, Model, ModelError, ModelKind, Pack, Scores,
+    Calibration, Labels, Model, ModelError, ModelKind, Pack, Scores,
     directory::{
         Content, DataSummary, Manifest, MeasuredOn, ModelDirectory, ModelEntry, ModelMetrics, NewVersion,
         PackReference, SCHEMA_VERSION, TrainingSettings, version_name,
@@ -16,15 +16,14 @@ use crate::{
     calibrate,
     dataset::{Dataset, Labelled},
     evaluation::{
+        self,
         classification::{ConfusionMatrix, macro_f1},
         confidence::acceptance,
         metrics,
     },
+    progress::Quiet,
     train::{Fitted, FittedMetrics, TrainOptions, Trained},
 };
-
-/// Texts scored at a time.
-const BATCH: usize = 64;
 
 /// Everything that a version is made of.
 #[derive(Debug)]
@@ -178,8 +177,10 @@ struct Evidence<'a> {
 
 impl<'a> Evidence<'a> {
     fn gather(model: &'a dyn Model, rows: &[Labelled], out_of_scope: &[String]) -> Result<Self, ModelError> {
-        let scores = score(model, rows.iter().map(|row| row.text.as_str()))?;
-        let foreign = score(model, out_of_scope.iter().map(String::as_str))?;
+        let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
+        let scores = evaluation::score(model, &texts, &Quiet)?;
+        let texts: Vec<&str> = out_of_scope.iter().map(String::as_str).collect();
+        let foreign = evaluation::score(model, &texts, &Quiet)?;
         let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect();
         Ok(Self {
             labels: model.labels(),
@@ -223,15 +224,6 @@ impl<'a> Evidence<'a> {
     }
 }
 
-fn score<'a>(model: &dyn Model, texts: impl Iterator<Item = &'a str>) -> Result<Vec<Scores>, ModelError> {
-    let documents: Vec<Document> = texts.map(Document::new).collect();
-    let mut scores = Vec::with_capacity(documents.len());
-    for batch in documents.chunks(BATCH) {
-        scores.extend(model.score(&batch.iter().collect::<Vec<_>>())?);
-    }
-    Ok(scores)
-}
-
 /// Returns the SHA-256 of all rows, in hexadecimal digits.
 fn digest(dataset: &Dataset) -> String {
     let mut hash = Sha256::new();
@@ -251,12 +243,11 @@ fn digest(dataset: &Dataset) -> String {
 mod tests {
     use std::path::Path;
 
-    use intent_model::{Rules, tiny};
+    use intent_model::{Document, Rules, tiny};
 
     use super::*;
     use crate::{
         data::{Example, Origin},
-        progress::Quiet,
         train::train,
     };
 

@@ -23,7 +23,7 @@ pub(crate) use self::{
 };
 pub use self::{
     specification::{Pooling, Specification},
-    thread::compute_inline,
+    thread::{compute_inline, map_chunks},
 };
 use crate::ModelError;
 

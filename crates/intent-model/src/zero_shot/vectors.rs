@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use rayon::prelude::*;
-
 use crate::{
     Labels, ModelError, Pack, SentenceEncoder,
     binary::{self, Reader, Writer},
     pack::words_of_name,
+    transformer::map_chunks,
 };
 
 const MAGIC: &[u8; 8] = b"IC-ZEROS";
@@ -224,10 +223,8 @@ fn inclusive_sentences(description: &str) -> Vec<&str> {
 }
 
 fn embed(texts: &[String], encoder: &SentenceEncoder) -> Result<Vec<std::sync::Arc<[f32]>>, ModelError> {
-    let batches: Vec<Vec<_>> = texts
-        .par_chunks(BATCH)
-        .map(|batch| encoder.embed(&batch.iter().map(String::as_str).collect::<Vec<_>>()))
-        .collect::<Result<_, _>>()?;
+    let batches =
+        map_chunks(texts, BATCH, |batch| encoder.embed(&batch.iter().map(String::as_str).collect::<Vec<_>>()))?;
     Ok(batches.into_iter().flatten().map(|embedding| embedding.values).collect())
 }
 

@@ -9,8 +9,10 @@ pub mod strategy;
 
 use std::collections::BTreeMap;
 
-use intent_model::{Calibration, Document, Labels, Model, ModelError, OUT_OF_SCOPE, OutOfScopeGate, Prediction};
-use rayon::prelude::*;
+use intent_model::{
+    Calibration, Document, Labels, Model, ModelError, OUT_OF_SCOPE, OutOfScopeGate, Prediction, Scores,
+    transformer::map_chunks,
+};
 use serde::Serialize;
 
 pub use self::latency::LatencyMs;
@@ -198,20 +200,25 @@ pub fn predict(
 }
 
 fn score_all(candidate: Candidate<'_>, texts: &[&str], progress: &dyn Progress) -> Result<Vec<Scored>, ModelError> {
-    let batches: Vec<Vec<Scored>> = texts
-        .par_chunks(BATCH_ROWS)
-        .map(|texts| {
-            let documents: Vec<Document> = texts.iter().map(|text| Document::new(*text)).collect();
-            let scores = candidate.model.score(&documents.iter().collect::<Vec<_>>())?;
-            progress.advance(texts.len() as u64);
-            let scored = |scores: &intent_model::Scores| Scored {
-                prediction: candidate.calibration.apply(scores),
-                out_of_scope_score: scores.out_of_scope,
-                truncated: scores.truncated,
-            };
-            Ok(scores.iter().map(scored).collect())
-        })
-        .collect::<Result<_, ModelError>>()?;
+    let scored = |scores: &Scores| Scored {
+        prediction: candidate.calibration.apply(scores),
+        out_of_scope_score: scores.out_of_scope,
+        truncated: scores.truncated,
+    };
+    Ok(score(candidate.model, texts, progress)?.iter().map(scored).collect())
+}
+
+/// Scores texts on all cores, in order.
+///
+/// # Errors
+/// As [`Model::score`].
+pub(crate) fn score(model: &dyn Model, texts: &[&str], progress: &dyn Progress) -> Result<Vec<Scores>, ModelError> {
+    let batches = map_chunks(texts, BATCH_ROWS, |texts| {
+        let documents: Vec<Document> = texts.iter().map(|text| Document::new(*text)).collect();
+        let scores = model.score(&documents.iter().collect::<Vec<_>>())?;
+        progress.advance(texts.len() as u64);
+        Ok::<_, ModelError>(scores)
+    })?;
     Ok(batches.into_iter().flatten().collect())
 }
 

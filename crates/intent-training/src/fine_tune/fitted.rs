@@ -7,7 +7,7 @@ use std::{
 };
 
 use intent_model::{
-    Calibration, Document, Model, Scores, SequenceClassifier,
+    Calibration, Scores, SequenceClassifier,
     directory::Content,
     import::{ImportOptions, import},
     transformer::Precision,
@@ -18,15 +18,13 @@ use crate::{
     calibrate,
     dataset::Dataset,
     evaluation::{
+        self,
         classification::{ConfusionMatrix, macro_f1},
         metrics,
     },
-    progress::Progress,
+    progress::{Progress, Quiet},
     train::{Fitted, FittedMetrics, TrainOptions},
 };
-
-/// Texts scored at a time when the trained model is measured.
-const BATCH: usize = 64;
 
 /// A fine-tuned classifier in both its forms.
 #[derive(Debug)]
@@ -92,8 +90,10 @@ fn calibrate(
     options: &Options,
     targets: &TrainOptions,
 ) -> Result<Fitted<SequenceClassifier>, FineTuneError> {
-    let scores = score(&model, tuned.validation.iter().map(|row| row.text.as_str()))?;
-    let foreign = score(&model, dataset.out_of_scope.iter().map(String::as_str))?;
+    let texts: Vec<&str> = tuned.validation.iter().map(|row| row.text.as_str()).collect();
+    let scores = evaluation::score(&model, &texts, &Quiet)?;
+    let texts: Vec<&str> = dataset.out_of_scope.iter().map(String::as_str).collect();
+    let foreign = evaluation::score(&model, &texts, &Quiet)?;
     let labels: Vec<u32> = tuned.validation.iter().map(|row| row.label).collect();
     let logits: Vec<Vec<f32>> = scores.iter().map(|scores| scores.logits.clone()).collect();
     let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect::<Vec<f32>>();
@@ -125,13 +125,4 @@ fn calibrate(
         },
         model,
     })
-}
-
-fn score<'a>(model: &SequenceClassifier, texts: impl Iterator<Item = &'a str>) -> Result<Vec<Scores>, FineTuneError> {
-    let documents: Vec<Document> = texts.map(Document::new).collect();
-    let mut scores = Vec::with_capacity(documents.len());
-    for batch in documents.chunks(BATCH) {
-        scores.extend(model.score(&batch.iter().collect::<Vec<_>>())?);
-    }
-    Ok(scores)
 }
