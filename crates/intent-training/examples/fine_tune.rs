@@ -45,7 +45,10 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (measure, foreign) = (take("measure"), take("foreign"));
     let threads = take("threads").map_or(Ok(2), |threads| threads.parse())?;
     let resume = take("resume").is_some();
-    let options = options(&settings)?;
+    let mut options = Options::default();
+    for (name, value) in settings {
+        options.set(name, value)?;
+    }
 
     let dataset = Dataset::new(train, validation, None)?;
     let checkpoint = Path::new(out).with_extension("checkpoint");
@@ -100,15 +103,6 @@ fn energy(logits: &[f32], temperature: f32) -> f32 {
     -(logits.iter().map(|logit| ((logit - max) / temperature).exp()).sum::<f32>().ln() * temperature + max)
 }
 
-fn options(settings: &BTreeMap<&str, &str>) -> Result<Options, Box<dyn std::error::Error>> {
-    let mut options = serde_json::to_value(Options::default())?;
-    for (name, value) in settings {
-        let place = options.get_mut(*name).ok_or_else(|| format!("there is no option `{name}`"))?;
-        *place = serde_json::from_str(value)?;
-    }
-    Ok(serde_json::from_value(options)?)
-}
-
 /// Prints notes, and now and then how fast it goes.
 #[derive(Default)]
 struct Lines(Mutex<Option<Pace>>);
@@ -130,6 +124,12 @@ impl Progress for Lines {
     fn advance(&self, steps: u64) {
         if let Some(pace) = self.0.lock().expect("no thread panicked").as_mut() {
             pace.done += steps;
+        }
+    }
+
+    fn skip(&self, steps: u64) {
+        if let Some(pace) = self.0.lock().expect("no thread panicked").as_mut() {
+            pace.steps -= steps;
         }
     }
 

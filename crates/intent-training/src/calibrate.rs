@@ -40,6 +40,18 @@ pub fn negative_log_likelihood(logits: &[Vec<f32>], labels: &[u32], temperature:
     logits.iter().zip(labels).map(one).sum::<f64>() / logits.len() as f64
 }
 
+/// Returns the mean squared distance of the confidences from the truth, summed over labels, 0 to 2 (Brier 1950).
+pub fn brier(logits: &[Vec<f32>], labels: &[u32], temperature: f32) -> f64 {
+    let one = |(logits, &label): (&Vec<f32>, &u32)| squared_distance(&softmax(logits, temperature), label as usize);
+    logits.iter().zip(labels).map(one).sum::<f64>() / logits.len().max(1) as f64
+}
+
+/// Returns the squared distance of confidences from certainty of `label`.
+pub(crate) fn squared_distance(confidences: &[f32], label: usize) -> f64 {
+    let truth = |at: usize| if at == label { 1.0 } else { 0.0 };
+    confidences.iter().enumerate().map(|(at, &confidence)| (f64::from(confidence) - truth(at)).powi(2)).sum()
+}
+
 /// Returns the confidence of each row's likeliest label and whether it is right.
 pub fn answers(logits: &[Vec<f32>], labels: &[u32], temperature: f32) -> Vec<(f32, bool)> {
     let one = |(logits, &label): (&Vec<f32>, &u32)| {
@@ -116,6 +128,13 @@ mod tests {
         let solved = solve_accept_threshold(&answers, 0.2);
         assert_eq!(solved, AcceptThreshold { threshold: 0.5, coverage: 5.0 / 6.0, error: 0.2 });
         assert_eq!(solve_accept_threshold(&[(0.9, false)], 0.02).coverage, 0.0);
+    }
+
+    #[test]
+    fn doubt_and_error_cost_by_the_square() {
+        // Even odds miss each of two labels by a half; a sure and wrong answer misses both by one.
+        assert!((brier(&[vec![0.0, 0.0]], &[1], 1.0) - 0.5).abs() < 1e-6);
+        assert!((brier(&[vec![0.0, 0.0], vec![99.0, 0.0]], &[1, 1], 1.0) - 1.25).abs() < 1e-6);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ pub mod calibrate;
 pub mod data;
 pub mod dataset;
 pub mod evaluation;
+mod evidence;
 pub mod fine_tune;
 pub mod progress;
 pub mod report;

@@ -8,6 +8,11 @@ pub trait Progress: Sync {
     /// Tells that `steps` more steps of the stage are done.
     fn advance(&self, steps: u64);
 
+    /// Tells that `steps` steps of the stage were done by an earlier run, so that they say nothing of its speed.
+    fn skip(&self, steps: u64) {
+        self.advance(steps);
+    }
+
     /// Tells something worth knowing, such as the hyper-parameters chosen.
     fn note(&self, message: &str);
 

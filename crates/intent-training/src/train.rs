@@ -3,21 +3,19 @@
 use std::collections::BTreeMap;
 
 use intent_model::{
-    Calibration, Hybrid, Labels, ModelError, SentenceEncoder,
+    Calibration, Hybrid, Labels, Model, ModelError, SentenceEncoder,
+    directory::{MeasuredOn, ModelMetrics},
     hybrid::{EmbeddingWeights, energy},
     linear::Linear,
     ngram::{NgramOptions, Ngrams},
     transformer::map_chunks,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    calibrate::{self, AcceptThreshold},
+    calibrate,
     dataset::{Dataset, deal_folds},
-    evaluation::{
-        classification::{self, ConfusionMatrix},
-        metrics,
-    },
+    evaluation::metrics,
+    evidence::Evidence,
     progress::Progress,
     sparse::FeatureRows,
     svm::{self, SvmOptions},
@@ -53,29 +51,10 @@ impl TrainOptions {
 pub struct Fitted<M> {
     /// The model, trained on all training rows.
     pub model: M,
-    /// Fitted on out-of-fold predictions.
+    /// Fitted on predictions for rows that the predicting model had not learnt from.
     pub calibration: Calibration,
-    /// Measured on out-of-fold predictions.
-    pub metrics: FittedMetrics,
-}
-
-/// What out-of-fold predictions say of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FittedMetrics {
-    /// How many rows were predicted by a model that had not seen them.
-    pub rows: usize,
-    /// The share of them whose likeliest intent is right.
-    pub accuracy: f64,
-    /// The mean F1 over the intents.
-    pub macro_f1: f64,
-    /// Expected calibration error after calibration, 0 to 1.
-    pub ece: f64,
-    /// Area under the ROC curve of the out-of-scope score, where out-of-scope texts were given.
-    pub auroc: Option<f64>,
-    /// The threshold for accepting an answer.
-    pub accept: AcceptThreshold,
-    /// What was chosen in training.
-    pub hyper_parameters: BTreeMap<String, f64>,
+    /// Measured on the same predictions.
+    pub metrics: ModelMetrics,
 }
 
 /// The models of one training.
@@ -128,7 +107,7 @@ fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progre
     let model = Linear::new(dataset.labels.clone(), ngrams, &weights.sparse, weights.bias.clone());
     let foreignness = |logits: &[f32]| -logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let hyper_parameters = BTreeMap::from([("cost".to_owned(), f64::from(cost))]);
-    summarise(model, &predicted, &foreign, &folds.targets, foreignness, hyper_parameters, options)
+    summarise(model, predicted, &foreign, &folds.targets, foreignness, hyper_parameters, options)
 }
 
 fn train_hybrid(
@@ -166,7 +145,7 @@ fn train_hybrid(
     let model = Hybrid::new(linear, embedding, encoder.clone());
     let hyper_parameters =
         BTreeMap::from([("cost".to_owned(), f64::from(HYBRID_COST)), ("embedding_scale".to_owned(), f64::from(scale))]);
-    Ok(summarise(model, &predicted, &foreign, &folds.targets, energy, hyper_parameters, options))
+    Ok(summarise(model, predicted, &foreign, &folds.targets, energy, hyper_parameters, options))
 }
 
 /// Embeds texts on all cores.
@@ -259,39 +238,24 @@ impl<'a> Folds<'a> {
     }
 }
 
-fn summarise<M>(
+/// Calibrates and measures a model by out-of-fold predictions; `foreign` holds its logits of out-of-scope texts.
+fn summarise<M: Model>(
     model: M,
-    predicted: &OutOfFold,
+    predicted: OutOfFold,
     foreign: &[Vec<f32>],
     targets: &[u32],
     foreignness: impl Fn(&[f32]) -> f32,
     hyper_parameters: BTreeMap<String, f64>,
     options: &TrainOptions,
 ) -> Fitted<M> {
-    let temperature = calibrate::fit_temperature(&predicted.logits, targets);
-    let in_scope: Vec<f32> = predicted.logits.iter().map(|logits| foreignness(logits)).collect();
-    let foreign: Vec<f32> = foreign.iter().map(|logits| foreignness(logits)).collect();
-    let answers = calibrate::answers(&predicted.logits, targets, temperature);
-    let accept = calibrate::solve_accept_threshold(&answers, options.target_error);
-    let calibration = Calibration {
-        temperature,
-        out_of_scope: calibrate::fit_gate(&in_scope, &foreign, options.in_scope_retention),
-        accept_threshold: accept.threshold,
+    let evidence = Evidence {
+        labels: model.labels(),
+        in_scope: predicted.logits.iter().map(|logits| foreignness(logits)).collect(),
+        foreign: foreign.iter().map(|logits| foreignness(logits)).collect(),
+        logits: predicted.logits,
+        targets: targets.to_vec(),
     };
-    let metrics = FittedMetrics {
-        rows: targets.len(),
-        accuracy: metrics::accuracy(&predicted.logits, targets),
-        macro_f1: macro_f1(&predicted.logits, targets),
-        ece: metrics::expected_calibration_error(&answers),
-        auroc: metrics::auroc(&in_scope, &foreign),
-        accept,
-        hyper_parameters,
-    };
+    let calibration = evidence.calibrate(options);
+    let metrics = evidence.metrics(&calibration, MeasuredOn::OutOfFold, hyper_parameters);
     Fitted { model, calibration, metrics }
-}
-
-fn macro_f1(logits: &[Vec<f32>], targets: &[u32]) -> f64 {
-    let labels = Labels::new((0..logits.first().map_or(0, Vec::len)).map(|label| label.to_string()));
-    let pairs = logits.iter().zip(targets).map(|(row, &label)| (label as usize, metrics::argmax(row)));
-    classification::macro_f1(&ConfusionMatrix::count(&labels, pairs).per_intent())
 }

@@ -3,26 +3,19 @@
 use std::collections::BTreeMap;
 
 use intent_model::{
-    Calibration, Labels, Model, ModelError, ModelKind, Pack, Scores,
+    Calibration, Model, ModelError, ModelKind, Pack,
     directory::{
-        Content, DataSummary, Manifest, MeasuredOn, ModelDirectory, ModelEntry, ModelMetrics, NewVersion,
-        PackReference, SCHEMA_VERSION, TrainingSettings, version_name,
+        Content, DataSummary, Manifest, MeasuredOn, ModelDirectory, ModelEntry, NewVersion, PackReference,
+        SCHEMA_VERSION, TrainingSettings, version_name,
     },
     zero_shot::IntentVectors,
 };
 use sha2::{Digest, Sha256};
 
 use crate::{
-    calibrate,
-    dataset::{Dataset, Labelled},
-    evaluation::{
-        self,
-        classification::{ConfusionMatrix, macro_f1},
-        confidence::acceptance,
-        metrics,
-    },
-    progress::Quiet,
-    train::{Fitted, FittedMetrics, TrainOptions, Trained},
+    dataset::Dataset,
+    evidence::Evidence,
+    train::{Fitted, TrainOptions, Trained},
 };
 
 /// Everything that a version is made of.
@@ -69,12 +62,11 @@ pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<Stri
         ("pack.toml".to_owned(), Content::Bytes(pack.to_toml().into_bytes())),
         ("linear.bin".to_owned(), Content::Bytes(trained.linear.model.to_bytes())),
     ];
-    let linear =
-        comparable(entry(&trained.linear, "linear.bin", MeasuredOn::OutOfFold), &trained.linear.model, dataset)?;
+    let linear = comparable(entry(&trained.linear, "linear.bin"), &trained.linear.model, dataset)?;
     let mut models = BTreeMap::from([(ModelKind::Linear, linear)]);
     if let Some(hybrid) = &trained.hybrid {
         files.push(("hybrid.bin".to_owned(), Content::Bytes(hybrid.model.to_bytes())));
-        let entry = comparable(entry(hybrid, "hybrid.bin", MeasuredOn::OutOfFold), &hybrid.model, dataset)?;
+        let entry = comparable(entry(hybrid, "hybrid.bin"), &hybrid.model, dataset)?;
         models.insert(ModelKind::Hybrid, entry);
     }
     for model in pack_models {
@@ -116,26 +108,8 @@ pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<Stri
 }
 
 /// Describes a fitted model that has a file or folder of its own at `path`.
-pub fn entry<M>(fitted: &Fitted<M>, path: &str, measured_on: MeasuredOn) -> ModelEntry {
-    ModelEntry {
-        path: Some(path.to_owned()),
-        calibration: fitted.calibration,
-        metrics: describe(&fitted.metrics, measured_on),
-    }
-}
-
-fn describe(metrics: &FittedMetrics, measured_on: MeasuredOn) -> ModelMetrics {
-    ModelMetrics {
-        measured_on,
-        rows: metrics.rows,
-        accuracy: metrics.accuracy,
-        macro_f1: metrics.macro_f1,
-        ece: metrics.ece,
-        auroc: metrics.auroc,
-        coverage: metrics.accept.coverage,
-        accepted_error: metrics.accept.error,
-        hyper_parameters: metrics.hyper_parameters.clone(),
-    }
+pub fn entry<M>(fitted: &Fitted<M>, path: &str) -> ModelEntry {
+    ModelEntry { path: Some(path.to_owned()), calibration: fitted.calibration, metrics: fitted.metrics.clone() }
 }
 
 /// Measures a trained model on the validation rows, where there are any: the router compares models by their figures,
@@ -166,64 +140,6 @@ fn measure(model: &dyn Model, dataset: &Dataset, options: &TrainOptions) -> Resu
     Ok(Some(ModelEntry { path: None, calibration, metrics }))
 }
 
-/// What a model said of rows it had not seen.
-struct Evidence<'a> {
-    labels: &'a Labels,
-    logits: Vec<Vec<f32>>,
-    targets: Vec<u32>,
-    in_scope: Vec<f32>,
-    foreign: Vec<f32>,
-}
-
-impl<'a> Evidence<'a> {
-    fn gather(model: &'a dyn Model, rows: &[Labelled], out_of_scope: &[String]) -> Result<Self, ModelError> {
-        let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-        let scores = evaluation::score(model, &texts, &Quiet)?;
-        let texts: Vec<&str> = out_of_scope.iter().map(String::as_str).collect();
-        let foreign = evaluation::score(model, &texts, &Quiet)?;
-        let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect();
-        Ok(Self {
-            labels: model.labels(),
-            in_scope: foreignness(&scores),
-            foreign: foreignness(&foreign),
-            logits: scores.into_iter().map(|scores| scores.logits).collect(),
-            targets: rows.iter().map(|row| row.label).collect(),
-        })
-    }
-
-    fn calibrate(&self, options: &TrainOptions) -> Calibration {
-        let temperature = calibrate::fit_temperature(&self.logits, &self.targets);
-        let answers = calibrate::answers(&self.logits, &self.targets, temperature);
-        Calibration {
-            temperature,
-            out_of_scope: calibrate::fit_gate(&self.in_scope, &self.foreign, options.in_scope_retention),
-            accept_threshold: calibrate::solve_accept_threshold(&answers, options.target_error).threshold,
-        }
-    }
-
-    fn metrics(
-        &self,
-        calibration: &Calibration,
-        measured_on: MeasuredOn,
-        hyper_parameters: BTreeMap<String, f64>,
-    ) -> ModelMetrics {
-        let answers = calibrate::answers(&self.logits, &self.targets, calibration.temperature);
-        let accepted = acceptance(&answers, calibration.accept_threshold);
-        let pairs = self.logits.iter().zip(&self.targets).map(|(row, &label)| (label as usize, metrics::argmax(row)));
-        ModelMetrics {
-            measured_on,
-            rows: self.targets.len(),
-            accuracy: metrics::accuracy(&self.logits, &self.targets),
-            macro_f1: macro_f1(&ConfusionMatrix::count(self.labels, pairs).per_intent()),
-            ece: metrics::expected_calibration_error(&answers),
-            auroc: metrics::auroc(&self.in_scope, &self.foreign),
-            coverage: accepted.coverage,
-            accepted_error: accepted.error,
-            hyper_parameters,
-        }
-    }
-}
-
 /// Returns the SHA-256 of all rows, in hexadecimal digits.
 fn digest(dataset: &Dataset) -> String {
     let mut hash = Sha256::new();
@@ -248,6 +164,7 @@ mod tests {
     use super::*;
     use crate::{
         data::{Example, Origin},
+        progress::Quiet,
         train::train,
     };
 

@@ -7,6 +7,7 @@ mod bench;
 mod classify;
 mod config;
 mod evaluate;
+mod fine_tune;
 mod healthcheck;
 mod import;
 mod models;

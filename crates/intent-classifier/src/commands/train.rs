@@ -18,7 +18,12 @@ use intent_training::{
 };
 use serde_json::json;
 
-use super::{Failure, output, progress::Bars};
+use super::{
+    Failure,
+    fine_tune::{self, FineTuning},
+    output,
+    progress::Bars,
+};
 use crate::{
     config::{ModelSettings, Sources},
     serving,
@@ -32,6 +37,7 @@ Examples:
   intent-classifier train --pack my-pack.toml --out models
   intent-classifier train --data train.csv --validation validation.csv --out models
   intent-classifier train --data train.jsonl --target-error 0.01 --format json | jq .models.hybrid.metrics
+  intent-classifier train --data train.jsonl --validation validation.jsonl --fine-tune --base ./distilbert-base-uncased
 
 A row of the data is {\"text\": \"…\", \"intent\": \"…\"}, or a line of CSV with these columns. Without a pack the intents are
 those of the data. Rows whose intent is `out_of_scope` or `oos` are never trained on: they measure and set the gate.
@@ -50,9 +56,12 @@ pub(super) struct Arguments {
     /// The model directory to write a version into [default: the setting `MODEL_DIR`].
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The share of accepted answers that may be wrong; the thresholds are solved from it.
-    #[arg(long, value_name = "SHARE", default_value_t = TrainOptions::default().target_error)]
+    /// The share of accepted answers that may be wrong, 0 to 1; the thresholds are solved from it.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = TrainOptions::default().target_error)]
     target_error: f64,
+    /// The share of in-scope texts that must not be answered `out_of_scope`, 0 to 1; the gates are solved from it.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value_t = TrainOptions::default().in_scope_retention)]
+    in_scope_retention: f64,
     /// Decides everything random; the same data and seed give the same models.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -62,6 +71,8 @@ pub(super) struct Arguments {
     /// How to write the report.
     #[arg(long, value_enum, default_value_t)]
     format: output::Format,
+    #[command(flatten)]
+    fine_tuning: FineTuning,
 }
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
@@ -83,9 +94,17 @@ fn train_version(arguments: &Arguments, settings: &ModelSettings) -> anyhow::Res
     let encoder = load_encoder(settings, &directory)?;
 
     let bars = Bars::new();
-    let options =
-        TrainOptions { seed: arguments.seed, target_error: arguments.target_error, ..TrainOptions::default() };
+    let options = TrainOptions {
+        seed: arguments.seed,
+        target_error: arguments.target_error,
+        in_scope_retention: arguments.in_scope_retention,
+        ..TrainOptions::default()
+    };
     let trained = train(&dataset, encoder.as_deref(), &options, &bars)?;
+    let mut more = Vec::new();
+    if arguments.fine_tuning.fine_tune {
+        more.push(fine_tune::run(&arguments.fine_tuning, &directory, settings.workers(), &dataset, &options, &bars)?);
+    }
     bars.finish();
 
     let rules = Rules::compile(&pack)?;
@@ -102,11 +121,14 @@ fn train_version(arguments: &Arguments, settings: &ModelSettings) -> anyhow::Res
         trained: &trained,
         pack_models,
         zero_shot: zero_shot.as_ref().map(ZeroShot::vectors),
-        more: Vec::new(),
+        more,
         encoder: encoder.as_ref().map(|encoder| encoder.fingerprint().to_owned()),
         created_at: &humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
     };
     let name = version::write(&directory, parts)?;
+    if arguments.fine_tuning.fine_tune {
+        fine_tune::clean_up(&directory)?;
+    }
     if !arguments.no_promote {
         directory.promote(&name)?;
     }
@@ -168,6 +190,8 @@ fn load_encoder(settings: &ModelSettings, directory: &ModelDirectory) -> anyhow:
 
 fn describe(manifest: &Manifest) -> std::io::Result<()> {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let or_dash = |figure: Option<f64>| figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.3}"));
+    let threshold = |confidence: f32| if confidence > 1.0 { "never".to_owned() } else { format!("{confidence:.2}") };
     let rows: Vec<Vec<String>> = manifest
         .models
         .iter()
@@ -177,13 +201,32 @@ fn describe(manifest: &Manifest) -> std::io::Result<()> {
                 kind.to_string(),
                 percent(metrics.accuracy),
                 format!("{:.3}", metrics.ece),
-                metrics.auroc.map_or_else(|| "-".to_owned(), |auroc| format!("{auroc:.3}")),
-                format!("{:.2}", entry.calibration.accept_threshold),
+                or_dash(metrics.brier),
+                or_dash(metrics.auroc),
+                threshold(entry.calibration.accept_threshold),
                 percent(metrics.coverage),
-                json!(metrics.measured_on).as_str().unwrap_or_default().replace('_', " "),
+                percent(metrics.accepted_error),
+                format!(
+                    "{} {}",
+                    metrics.rows,
+                    json!(metrics.measured_on).as_str().unwrap_or_default().replace('_', " ")
+                ),
             ]
         })
         .collect();
+    let asked = manifest.training;
     output::text(&format!("version {}", manifest.version))?;
-    output::table(&["model", "accuracy", "ece", "auroc", "accept from", "coverage", "measured"], &rows)
+    output::table(
+        &["model", "accuracy", "ece", "brier", "auroc", "accept from", "accepts", "of them wrong", "measured on"],
+        &rows,
+    )?;
+    output::text(&format!(
+        "thresholds for at most {} wrong among what is accepted; gates keep {} of the texts in scope",
+        percent(asked.target_error),
+        percent(asked.in_scope_retention)
+    ))
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a share, 0 to 1".to_owned())
 }

@@ -11,3 +11,4 @@ mod health;
 mod program;
 mod real;
 mod server;
+mod training;

@@ -91,6 +91,10 @@ pub struct ModelMetrics {
     pub macro_f1: f64,
     /// Expected calibration error after calibration, 0 to 1.
     pub ece: f64,
+    /// Mean squared distance of the confidences from the truth, summed over intents, 0 to 2 (Brier 1950); `None` in
+    /// versions written before it was measured.
+    #[serde(default)]
+    pub brier: Option<f64>,
     /// Area under the ROC curve of the out-of-scope score, where out-of-scope texts were given.
     pub auroc: Option<f64>,
     /// The share of rows whose confidence reaches the accept threshold.

@@ -14,6 +14,7 @@ fn manifest(version: &str, created_at: &str) -> Manifest {
         accuracy: 1.0,
         macro_f1: 1.0,
         ece: 0.0,
+        brier: Some(0.0),
         auroc: None,
         coverage: 1.0,
         accepted_error: 0.0,

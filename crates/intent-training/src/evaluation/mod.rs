@@ -24,6 +24,7 @@ use self::{
     strategy::StrategyEvaluation,
 };
 use crate::{
+    calibrate::squared_distance,
     data::{DataErrors, Example},
     dataset::{Dataset, Labelled},
     progress::Progress,
@@ -267,7 +268,7 @@ fn evaluate_model(set: &EvaluationSet, model: &ModelPredictions) -> ModelEvaluat
         macro_f1: classification::macro_f1(&per_intent),
         weighted_f1: classification::weighted_f1(&per_intent),
         ece: metrics::expected_calibration_error(&answers),
-        brier: mean(&brier),
+        brier: mean(&|prediction, label| squared_distance(&prediction.confidences, label)),
         negative_log_likelihood: mean(&|prediction, label| {
             -f64::from(prediction.confidences[label].max(f32::MIN_POSITIVE)).ln()
         }),
@@ -285,11 +286,6 @@ fn evaluate_model(set: &EvaluationSet, model: &ModelPredictions) -> ModelEvaluat
         threshold_sweep: confidence::threshold_sweep(&answers),
         confusion,
     }
-}
-
-fn brier(prediction: &Prediction, label: usize) -> f64 {
-    let truth = |at: usize| if at == label { 1.0 } else { 0.0 };
-    prediction.confidences.iter().enumerate().map(|(at, &confidence)| (f64::from(confidence) - truth(at)).powi(2)).sum()
 }
 
 /// Lists the wrong answers of some models, the surest first, with the out-of-scope gate in force.

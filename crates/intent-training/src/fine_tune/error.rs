@@ -30,11 +30,19 @@ pub enum FineTuneError {
     #[error("option `{name}` is {value}, expected {expected}")]
     Option {
         /// The option.
-        name: &'static str,
+        name: String,
         /// What was given.
         value: String,
         /// What would do.
         expected: &'static str,
+    },
+    /// There is no option of this name.
+    #[error("there is no option `{name}`, known are {known}")]
+    UnknownOption {
+        /// The name.
+        name: String,
+        /// All names, for people.
+        known: String,
     },
     /// The model to start from cannot be used.
     #[error("cannot start from this model")]

@@ -7,23 +7,18 @@ use std::{
 };
 
 use intent_model::{
-    Calibration, Scores, SequenceClassifier,
-    directory::Content,
+    SequenceClassifier,
+    directory::{Content, MeasuredOn},
     import::{ImportOptions, import},
     transformer::Precision,
 };
 
 use super::{FineTuneError, FineTuned, Options, Place, fine_tune};
 use crate::{
-    calibrate,
     dataset::Dataset,
-    evaluation::{
-        self,
-        classification::{ConfusionMatrix, macro_f1},
-        metrics,
-    },
-    progress::{Progress, Quiet},
-    train::{Fitted, FittedMetrics, TrainOptions},
+    evidence::Evidence,
+    progress::Progress,
+    train::{Fitted, TrainOptions},
 };
 
 /// A fine-tuned classifier in both its forms.
@@ -90,39 +85,14 @@ fn calibrate(
     options: &Options,
     targets: &TrainOptions,
 ) -> Result<Fitted<SequenceClassifier>, FineTuneError> {
-    let texts: Vec<&str> = tuned.validation.iter().map(|row| row.text.as_str()).collect();
-    let scores = evaluation::score(&model, &texts, &Quiet)?;
-    let texts: Vec<&str> = dataset.out_of_scope.iter().map(String::as_str).collect();
-    let foreign = evaluation::score(&model, &texts, &Quiet)?;
-    let labels: Vec<u32> = tuned.validation.iter().map(|row| row.label).collect();
-    let logits: Vec<Vec<f32>> = scores.iter().map(|scores| scores.logits.clone()).collect();
-    let foreignness = |scores: &[Scores]| scores.iter().filter_map(|scores| scores.out_of_scope).collect::<Vec<f32>>();
-    let (in_scope, foreign) = (foreignness(&scores), foreignness(&foreign));
-
-    let temperature = calibrate::fit_temperature(&logits, &labels);
-    let answers = calibrate::answers(&logits, &labels, temperature);
-    let pairs = logits.iter().zip(&labels).map(|(row, &label)| (label as usize, metrics::argmax(row)));
-    let confusions = ConfusionMatrix::count(&dataset.labels, pairs);
-    let accept = calibrate::solve_accept_threshold(&answers, targets.target_error);
-    Ok(Fitted {
-        calibration: Calibration {
-            temperature,
-            out_of_scope: calibrate::fit_gate(&in_scope, &foreign, targets.in_scope_retention),
-            accept_threshold: accept.threshold,
-        },
-        metrics: FittedMetrics {
-            rows: labels.len(),
-            accuracy: metrics::accuracy(&logits, &labels),
-            macro_f1: macro_f1(&confusions.per_intent()),
-            ece: metrics::expected_calibration_error(&answers),
-            auroc: metrics::auroc(&in_scope, &foreign),
-            accept,
-            hyper_parameters: BTreeMap::from([
-                ("epoch".to_owned(), tuned.best_epoch as f64),
-                ("learning_rate".to_owned(), f64::from(options.learning_rate)),
-                ("batch_size".to_owned(), options.batch_size as f64),
-            ]),
-        },
-        model,
-    })
+    let evidence = Evidence::gather(&model, &tuned.validation, &dataset.out_of_scope)?;
+    let calibration = evidence.calibrate(targets);
+    let hyper_parameters = BTreeMap::from([
+        ("epoch".to_owned(), tuned.best_epoch as f64),
+        ("learning_rate".to_owned(), f64::from(options.learning_rate)),
+        ("batch_size".to_owned(), options.batch_size as f64),
+        ("consistency".to_owned(), f64::from(options.consistency)),
+    ]);
+    let metrics = evidence.metrics(&calibration, MeasuredOn::Validation, hyper_parameters);
+    Ok(Fitted { calibration, metrics, model })
 }

@@ -69,6 +69,24 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Sets the option `name` to a value in decimal digits.
+    ///
+    /// # Errors
+    /// [`FineTuneError::UnknownOption`], and [`FineTuneError::Option`] when the value is no number of its kind.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), FineTuneError> {
+        let mut all = serde_json::to_value(&*self).expect("plain numbers always serialise");
+        let known = all.as_object_mut().expect("a struct is an object");
+        let Some(place) = known.get_mut(name) else {
+            let known = known.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            return Err(FineTuneError::UnknownOption { name: name.to_owned(), known });
+        };
+        let expected = if place.is_f64() { "a number" } else { "a whole number, 0 or more" };
+        let not_a_number = || FineTuneError::Option { name: name.to_owned(), value: value.to_owned(), expected };
+        *place = serde_json::from_str(value).map_err(|_| not_a_number())?;
+        *self = serde_json::from_value(all).map_err(|_| not_a_number())?;
+        Ok(())
+    }
+
     /// Checks that every value makes sense.
     pub(crate) fn check(&self) -> Result<(), FineTuneError> {
         let at_least_one = [
@@ -106,8 +124,12 @@ impl Options {
     }
 }
 
-fn expect(name: &'static str, value: impl ToString, holds: bool, expected: &'static str) -> Result<(), FineTuneError> {
-    if holds { Ok(()) } else { Err(FineTuneError::Option { name, value: value.to_string(), expected }) }
+fn expect(name: &str, value: impl ToString, holds: bool, expected: &'static str) -> Result<(), FineTuneError> {
+    if holds {
+        Ok(())
+    } else {
+        Err(FineTuneError::Option { name: name.to_owned(), value: value.to_string(), expected })
+    }
 }
 
 #[cfg(test)]
@@ -117,6 +139,24 @@ mod tests {
     #[test]
     fn the_defaults_make_sense() {
         Options::default().check().expect("defaults are valid");
+    }
+
+    #[test]
+    fn options_are_set_by_name() {
+        let mut options = Options::default();
+        options.set("epochs", "3").expect("a whole number");
+        options.set("learning_rate", "1e-3").expect("a number");
+        options.set("dropout", "0").expect("whole numbers are numbers");
+        assert_eq!(options, Options { epochs: 3, learning_rate: 1e-3, dropout: 0.0, ..Options::default() });
+        for (name, value, message) in [
+            ("epochs", "2.5", "option `epochs` is 2.5, expected a whole number, 0 or more"),
+            ("epochs", "-1", "option `epochs` is -1, expected a whole number, 0 or more"),
+            ("dropout", "\"1\"", "option `dropout` is \"1\", expected a number"),
+        ] {
+            assert_eq!(options.set(name, value).expect_err("not such a number").to_string(), message);
+        }
+        let unknown = options.set("epoch", "3").expect_err("unknown").to_string();
+        assert!(unknown.starts_with("there is no option `epoch`, known are `batch_size`, "), "{unknown}");
     }
 
     #[test]

@@ -121,7 +121,11 @@ impl<'a> Trainer<'a> {
     ) -> Result<Trained, FineTuneError> {
         let total = self.steps_per_epoch * self.options.epochs;
         progress.stage("fine-tune", total as u64);
-        progress.advance(self.state.progress.step as u64);
+        let done = self.state.progress.step;
+        if done > 0 {
+            progress.skip(done as u64);
+            progress.note(&format!("going on after step {done} of {total}"));
+        }
         while !self.is_done() {
             self.step(progress)?;
             let step = self.state.progress.step;
