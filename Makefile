@@ -26,6 +26,10 @@ build: system ## Build the release binary
 system:
 	@scripts/install-system-packages build
 
+.PHONY: system-test
+system-test: system
+	@scripts/install-system-packages test
+
 $(ENCODER_SOURCE)/model.safetensors:
 	@scripts/install-system-packages fetch
 	scripts/fetch-encoder $(ENCODER_SOURCE)
@@ -42,7 +46,7 @@ $(MODEL_DIR)/CURRENT: build $(ENCODER_DIR)/encoder.json
 test: test-unit test-real ## Run all tests, after installing what they need
 
 .PHONY: test-unit
-test-unit: system ## Run the tests that need no download
+test-unit: system-test ## Run the tests that need no download
 	@scripts/run-tests
 
 .PHONY: test-real

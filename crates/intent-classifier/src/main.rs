@@ -9,6 +9,8 @@ mod config;
 mod http;
 mod serve;
 mod serving;
+#[expect(dead_code, reason = "its callers follow")]
+mod storage;
 mod telemetry;
 
 use std::process::ExitCode;

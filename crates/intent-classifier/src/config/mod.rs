@@ -3,10 +3,12 @@
 //! Later wins: default, file, `.env`, environment, command line. Names, defaults and descriptions are written down once,
 //! on the fields; [`mod@reference`] makes the documents from them.
 
+mod database;
 mod input;
 mod log;
 mod models;
 pub(crate) mod reference;
+mod secret;
 mod server;
 mod sources;
 
@@ -15,9 +17,11 @@ use std::path::PathBuf;
 use confique::Config;
 
 pub(crate) use self::{
+    database::{DatabaseChoice, DatabaseSettings},
     input::InputSettings,
     log::{LogFormat, LogLevel, LogSettings},
     models::ModelSettings,
+    secret::Secret,
     server::ServerSettings,
     sources::Sources,
 };
@@ -38,6 +42,11 @@ pub(crate) struct Settings {
     /// Which models answer, and with what resources.
     #[config(nested)]
     pub(crate) models: ModelSettings,
+
+    /// Where state is kept: feedback, flags, the router's settings, experiments, API keys. SQLite in `DATA_DIR` unless
+    /// Postgres is named by `DATABASE_URL` or `POSTGRES_HOST`.
+    #[config(nested)]
+    pub(crate) database: DatabaseSettings,
 
     /// What is logged.
     #[config(nested)]
@@ -77,7 +86,8 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Invalid`] with the variable to change.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        self.models.check()
+        self.models.check()?;
+        self.database.check()
     }
 
     /// Returns the settings of a server that is told nothing.

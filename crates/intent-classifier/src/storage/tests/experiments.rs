@@ -1,0 +1,91 @@
+use std::time::{Duration, UNIX_EPOCH};
+
+use uuid::Uuid;
+
+use super::{Database, on_both_databases};
+use crate::storage::{Exposure, Feedback, FeedbackKind, Moments};
+
+fn exposure(number: u32, group: &str) -> Exposure {
+    Exposure {
+        request_id: Uuid::from_u128(u128::from(number)),
+        experiment: "routing".to_owned(),
+        group: group.to_owned(),
+        decided_at: UNIX_EPOCH + Duration::from_secs(u64::from(number)),
+        intent: "refund".to_owned(),
+        model: "rules".to_owned(),
+        model_version: "v1".to_owned(),
+        confidence: 0.5,
+        latency_ms: f64::from(number),
+        fallbacks: number % 2,
+        degraded: number.is_multiple_of(5),
+    }
+}
+
+fn opinion(number: u32, kind: FeedbackKind) -> Feedback {
+    Feedback {
+        id: Uuid::from_u128(500 + u128::from(number)),
+        request_id: Some(Uuid::from_u128(u128::from(number))),
+        text: "t".to_owned(),
+        original_intent: "refund".to_owned(),
+        correct_intent: "refund".to_owned(),
+        original_confidence: None,
+        kind,
+        user_id: None,
+        comment: None,
+        context: None,
+        model: None,
+        model_version: None,
+        experiment_group: None,
+        learn: true,
+        received_at_ms: 0,
+    }
+}
+
+on_both_databases! {
+    async fn groups_are_added_up_with_what_users_said(database: Database) {
+        let storage = database.open().await;
+        let mut exposures: Vec<Exposure> = (1..=10).map(|number| exposure(number, "control")).collect();
+        exposures.push(exposure(20, "balanced"));
+        exposures.push(Exposure { experiment: "another".to_owned(), ..exposure(21, "balanced") });
+        storage.store_exposures(&exposures).await.expect("stored");
+        storage.store_exposures(&exposures).await.expect("stored again: nothing is counted twice");
+        let opinions = [
+            opinion(1, FeedbackKind::Confirmation),
+            opinion(2, FeedbackKind::Confirmation),
+            opinion(3, FeedbackKind::Correction),
+            opinion(21, FeedbackKind::Correction),
+        ];
+        storage.store_feedback(&opinions).await.expect("stored");
+
+        let totals = storage.experiment_totals("routing", UNIX_EPOCH).await.expect("readable");
+        let [balanced, control] = &totals[..] else { panic!("{totals:?}") };
+        assert_eq!((balanced.group.as_str(), balanced.exposures, balanced.feedback), ("balanced", 1, 0));
+        assert_eq!((control.exposures, control.fallbacks, control.degraded), (10, 5, 2));
+        assert_eq!(control.latency_ms, Moments { sum: 55.0, sum_of_squares: 385.0 });
+        assert_eq!(control.confidence, Moments { sum: 5.0, sum_of_squares: 2.5 });
+        assert_eq!((control.feedback, control.confirmations), (3, 2));
+
+        let later = storage.experiment_totals("routing", UNIX_EPOCH + Duration::from_secs(9)).await.expect("readable");
+        assert_eq!((later[1].exposures, later[1].feedback), (2, 0));
+    }
+
+    async fn quantiles_are_those_of_the_sorted_latencies(database: Database) {
+        let storage = database.open().await;
+        let exposures: Vec<Exposure> = (1..=100).rev().map(|number| exposure(number, "control")).collect();
+        storage.store_exposures(&exposures).await.expect("stored");
+        for (quantile, expected) in [(0.0, 1.0), (0.5, 50.0), (0.95, 95.0), (0.99, 99.0), (1.0, 100.0)] {
+            let found = storage.experiment_latency_ms("routing", "control", 100, quantile).await.expect("readable");
+            assert_eq!(found, Some(expected), "{quantile}");
+        }
+        assert_eq!(storage.experiment_latency_ms("routing", "nobody", 0, 0.5).await.expect("readable"), None);
+    }
+
+    async fn old_exposures_are_deleted(database: Database) {
+        let storage = database.open().await;
+        let exposures: Vec<Exposure> = (1..=5).map(|number| exposure(number, "control")).collect();
+        storage.store_exposures(&exposures).await.expect("stored");
+        let before = UNIX_EPOCH + Duration::from_secs(4);
+        assert_eq!(storage.delete_exposures_before(before, 100).await.expect("writable"), 3);
+        assert_eq!(storage.experiment_totals("routing", UNIX_EPOCH).await.expect("readable")[0].exposures, 2);
+    }
+}
