@@ -18,7 +18,7 @@ use hyper_util::{
 use intent_model::pack::Pack;
 use tokio::{
     net::{TcpListener, TcpStream},
-    runtime,
+    runtime::{self, Handle},
     signal::unix::{Signal, SignalKind, signal},
     time::{sleep, timeout},
 };
@@ -26,8 +26,10 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     config::{ModelSettings, ServerSettings, Settings},
+    health,
     http::{self, App, Phase},
     serving::{self, Availability, Serving},
+    telemetry::recording::OpenConnection,
 };
 
 /// How long a client may take to send the head of a request, and a connection may idle between two.
@@ -51,6 +53,7 @@ pub(crate) fn run(settings: Settings, pack: Option<Pack>) -> anyhow::Result<()> 
             let (app, settings) = (Arc::clone(&app), settings.models.clone());
             move || load_models(&app, &settings, pack)
         });
+        health::watch(&app);
         tokio::spawn(reload_on_hangup(Arc::clone(&app), hangup));
         tokio::select! {
             () = serve(listener, &app, http::router(&app), &settings.server, stop) => Ok(()),
@@ -68,7 +71,10 @@ fn load_models(app: &App, settings: &ModelSettings, pack: Option<Pack>) -> anyho
             other => info!(%model, status = %other, reason = other.reason(), "model"),
         }
     }
-    app.start_serving(Serving::start(assembly, settings));
+    let serving = Serving::start(assembly, settings);
+    // The first answers of a model are slow; users should not get them.
+    Handle::current().block_on(app.health.models.run(&serving));
+    app.start_serving(serving);
     info!(duration_ms = began.elapsed().as_millis() as u64, "ready");
     Ok(())
 }
@@ -84,10 +90,10 @@ pub(crate) async fn serve(
 ) {
     let connections = GracefulShutdown::new();
 
-    accept_until(stop, &listener, &router, &connections).await;
+    accept_until(stop, &listener, app, &router, &connections).await;
     app.phase.advance(Phase::Draining);
     info!(delay_ms = settings.drain_delay_ms, timeout_ms = settings.drain_timeout_ms, "draining");
-    accept_until(sleep(settings.drain_delay()), &listener, &router, &connections).await;
+    accept_until(sleep(settings.drain_delay()), &listener, app, &router, &connections).await;
     drop(listener);
 
     let open_connections = connections.count();
@@ -100,6 +106,7 @@ pub(crate) async fn serve(
 async fn accept_until(
     end: impl Future<Output = ()>,
     listener: &TcpListener,
+    app: &App,
     router: &Router,
     connections: &GracefulShutdown,
 ) {
@@ -108,7 +115,10 @@ async fn accept_until(
         tokio::select! {
             () = &mut end => return,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => spawn_connection(stream, peer, router.clone(), connections),
+                Ok((stream, peer)) => {
+                    let open = app.metrics.connection_opened();
+                    spawn_connection(stream, peer, open, router.clone(), connections);
+                }
                 Err(error) => {
                     if !is_of_one_connection(&error) {
                         warn!(%error, "cannot accept connections");
@@ -120,7 +130,13 @@ async fn accept_until(
     }
 }
 
-fn spawn_connection(stream: TcpStream, peer: SocketAddr, router: Router, connections: &GracefulShutdown) {
+fn spawn_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    open: OpenConnection,
+    router: Router,
+    connections: &GracefulShutdown,
+) {
     // An answer is small and complete: waiting to fill a packet only delays it.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, %peer, "cannot switch off Nagle's algorithm");
@@ -134,6 +150,7 @@ fn spawn_connection(stream: TcpStream, peer: SocketAddr, router: Router, connect
         if let Err(error) = connection.await {
             debug!(%error, %peer, "connection ended");
         }
+        drop(open);
     });
 }
 

@@ -48,9 +48,9 @@ pub struct Engine {
     experiment: ArcSwap<Experiment>,
     strategies: fn(StrategyName) -> &'static dyn Strategy,
     cache: DecisionCache,
-    workers: Workers,
+    pub(crate) workers: Workers,
     admission: Arc<Admission>,
-    health: ModelHealth,
+    pub(crate) health: ModelHealth,
 }
 
 /// The router's settings with what stands for them in the keys of the cache.

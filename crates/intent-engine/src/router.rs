@@ -7,7 +7,7 @@ use std::{
 };
 
 use intent_model::{Document, ModelKind, OUT_OF_SCOPE, Prediction, Scores};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::{
     Backend, Catalog, ClassifyRequest, Decision, EngineError, Fallback, FallbackReason, LoadedModel, RankedIntent,
@@ -16,9 +16,8 @@ use crate::{
     catalog::CostClass,
     course::Course,
     health::ModelHealth,
-    remote,
     strategy::{Candidate, Step, Strategy, StrategyName},
-    workers::{ComputeError, Lane, Workers, score_batch},
+    workers::{ComputeError, Lane, Workers},
 };
 
 /// What a request is routed with: one consistent view for its whole life.
@@ -230,27 +229,7 @@ impl Router<'_> {
         };
         journey.stand_in(kind);
         let began = Instant::now();
-        let answer = match &loaded.backend {
-            Backend::Inline(model) => score_batch(model.as_ref(), &[&journey.document])
-                .map(|(mut scores, compute)| (scores.remove(0), compute)),
-            Backend::Workers(model) => {
-                let scored = self.workers.score(model, &journey.document, journey.deadline, self.lane);
-                match timeout_at(journey.deadline, scored).await {
-                    Ok(answer) => answer.map(|answer| (answer.scores, answer.compute)),
-                    Err(_) => Err(ComputeError::Expired),
-                }
-            }
-            Backend::Remote(model) => {
-                let scored = model.score(&journey.document, journey.deadline);
-                match timeout_at(journey.deadline, scored).await {
-                    Ok(answer) => answer
-                        .and_then(|scores| remote::check(scores, model.labels().len()))
-                        .map(|scores| (scores, began.elapsed()))
-                        .map_err(ComputeError::from),
-                    Err(_) => Err(ComputeError::Expired),
-                }
-            }
-        };
+        let answer = self.workers.compute(&loaded.backend, &journey.document, journey.deadline, self.lane).await;
         let took = began.elapsed();
         journey.timings.models.push((kind, took));
         let scores = match answer {

@@ -9,9 +9,12 @@ use std::{
 };
 
 use intent_model::{Document, Model, Scores, transformer::compute_inline};
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
 
-use crate::RemoteError;
+use crate::{Backend, RemoteError, remote};
 
 /// How the inference threads work.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +178,39 @@ impl Workers {
         self.queue.lock().lane(lane).push_back(job);
         self.queue.ready.notify_one();
         answer.await.unwrap_or(Err(ComputeError::Stopped))
+    }
+
+    /// Scores a document wherever the model computes; gives up at `deadline`. Returns the scores and how long they took,
+    /// waiting for a thread not included.
+    ///
+    /// # Errors
+    /// [`ComputeError`] when there are no scores in time.
+    pub(crate) async fn compute(
+        &self,
+        backend: &Backend,
+        document: &Arc<Document>,
+        deadline: Instant,
+        lane: Lane,
+    ) -> Result<(Scores, Duration), ComputeError> {
+        match backend {
+            Backend::Inline(model) => {
+                score_batch(model.as_ref(), &[document]).map(|(mut scores, compute)| (scores.remove(0), compute))
+            }
+            Backend::Workers(model) => match timeout_at(deadline, self.score(model, document, deadline, lane)).await {
+                Ok(answer) => answer.map(|answer| (answer.scores, answer.compute)),
+                Err(_) => Err(ComputeError::Expired),
+            },
+            Backend::Remote(model) => {
+                let began = Instant::now();
+                match timeout_at(deadline, model.score(document, deadline)).await {
+                    Ok(answer) => answer
+                        .and_then(|scores| remote::check(scores, model.labels().len()))
+                        .map(|scores| (scores, began.elapsed()))
+                        .map_err(ComputeError::from),
+                    Err(_) => Err(ComputeError::Expired),
+                }
+            }
+        }
     }
 
     /// Returns how many documents wait for a thread.

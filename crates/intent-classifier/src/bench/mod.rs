@@ -106,7 +106,7 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
     };
     drop(stop);
     let rules_to_empty = rules.requests_per_second / empty.requests_per_second;
-    let resident_mb = telemetry::process::resident_bytes().map(|bytes| bytes / 1e6);
+    let resident_mb = telemetry::process::resident_bytes().map(|bytes| bytes as f64 / 1e6);
     Ok(Report { connections: limits.connections, empty, rules, rules_to_empty, most_accurate, resident_mb })
 }
 

@@ -10,6 +10,7 @@ mod evaluate;
 mod fine_tune;
 mod healthcheck;
 mod import;
+mod metrics;
 mod models;
 mod openapi;
 mod output;
@@ -62,6 +63,7 @@ enum Command {
     Config(config::Command),
     Healthcheck(healthcheck::Arguments),
     Openapi(openapi::Arguments),
+    Metrics(metrics::Arguments),
     Bench(bench::Arguments),
 }
 
@@ -105,6 +107,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, sources),
         Command::Bench(arguments) => bench::run(&arguments, sources),
         Command::Openapi(arguments) => openapi::run(&arguments),
+        Command::Metrics(arguments) => metrics::run(&arguments),
     }
 }
 

@@ -4,6 +4,7 @@
 //! on the fields; [`mod@reference`] makes the documents from them.
 
 mod database;
+mod health;
 mod input;
 mod log;
 mod models;
@@ -18,6 +19,7 @@ use confique::Config;
 
 pub(crate) use self::{
     database::{DatabaseChoice, DatabaseSettings},
+    health::HealthSettings,
     input::InputSettings,
     log::{LogFormat, LogLevel, LogSettings},
     models::ModelSettings,
@@ -47,6 +49,10 @@ pub(crate) struct Settings {
     /// Postgres is named by `DATABASE_URL` or `POSTGRES_HOST`.
     #[config(nested)]
     pub(crate) database: DatabaseSettings,
+
+    /// How often the parts of the service are checked. Health endpoints answer from the latest check.
+    #[config(nested)]
+    pub(crate) health: HealthSettings,
 
     /// What is logged.
     #[config(nested)]

@@ -208,13 +208,18 @@ pub(super) fn render(mut response: Response, request_id: RequestId) -> Response 
             rendered
         }
         // Only a health answer is an error with a body of its own.
-        None if response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json") => response,
+        None if has_a_body_of_its_own(&response) => response,
         None => {
             let kind = Kind::ALL.into_iter().find(|kind| kind.describe().0 == response.status());
             let detail = response.status().canonical_reason().unwrap_or("unknown failure");
             Problem::new(kind.unwrap_or(Kind::Internal), detail).into_rendered(request_id)
         }
     }
+}
+
+fn has_a_body_of_its_own(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    matches!(kind, Some("application/json" | "application/health+json"))
 }
 
 /// Answers a request whose handler panicked; the process lives on.

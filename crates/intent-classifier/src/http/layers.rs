@@ -14,9 +14,7 @@ use super::{
     App, error as problem,
     request_id::{RequestId, X_REQUEST_ID},
 };
-
-/// The endpoint label of requests that match no route.
-const UNMATCHED: &str = "unmatched";
+use crate::telemetry::{labels::OTHER_METHOD, recording::UNMATCHED};
 
 /// Gives a request its id and its place in the metrics, and its answer the final form.
 pub(super) async fn envelope(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -50,7 +48,7 @@ fn method_label(method: &Method) -> &'static str {
         Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
-        _ => "other",
+        _ => OTHER_METHOD,
     }
 }
 
@@ -93,8 +91,52 @@ mod tests {
         assert!(!body.to_string().contains("the test"), "what happened inside stays inside: {body}");
 
         assert_eq!(ask("/works").await.expect("a response").status(), 200);
-        let page = app.metrics.encode();
+        let page = app.metrics.encode(app.state());
         assert!(page.contains(r#"endpoint="/panics",status="500"} 1"#), "{page}");
         assert!(page.contains("http_requests_active 0"), "{page}");
+    }
+
+    #[tokio::test]
+    async fn under_load_requests_are_answered_rejected_failed_or_cancelled_and_nothing_else() {
+        const EACH: usize = 200;
+        let app = app();
+        let router: Router = Router::new()
+            .route("/works", get(|| async { "works" }))
+            .route("/refuses", get(|| async { problem::Problem::new(problem::Kind::InvalidField, "the test") }))
+            .route("/panics", get(panics))
+            .route("/hangs", get(std::future::pending::<()>))
+            .layer(CatchPanicLayer::custom(problem::panicked))
+            .layer(from_fn_with_state(Arc::clone(&app), envelope));
+        let mut tasks = Vec::new();
+        let mut hanging = Vec::new();
+        for path in ["/works", "/refuses", "/panics", "/hangs"].repeat(EACH) {
+            let request = Request::get(path).body(axum::body::Body::empty()).expect("a request");
+            let task = tokio::spawn(router.clone().oneshot(request));
+            if path == "/hangs" { hanging.push(task) } else { tasks.push(task) }
+        }
+        for task in tasks {
+            task.await.expect("the task ends").expect("a response");
+        }
+        for task in hanging {
+            task.abort();
+            assert!(task.await.expect_err("it never ends by itself").is_cancelled());
+        }
+        let page = app.metrics.encode(app.state());
+        let each = EACH as u64;
+        for line in [
+            format!(r#"http_requests_total{{method="GET",endpoint="/works",status="200"}} {each}"#),
+            format!(r#"http_requests_total{{method="GET",endpoint="/refuses",status="422"}} {each}"#),
+            format!(r#"http_requests_total{{method="GET",endpoint="/panics",status="500"}} {each}"#),
+            format!(r#"http_requests_cancelled_total{{method="GET",endpoint="/hangs"}} {each}"#),
+            "http_requests_active 0".to_owned(),
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
+        let sum = |name: &str| -> u64 {
+            let samples = page.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+            samples.map(|line| line.rsplit(' ').next().expect("a value").parse::<u64>().expect("a count")).sum()
+        };
+        let ended = sum("http_requests_total") + sum("http_requests_cancelled_total");
+        assert_eq!((sum("http_requests_received_total"), ended), (4 * each, 4 * each));
     }
 }

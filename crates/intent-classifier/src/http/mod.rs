@@ -26,11 +26,12 @@ pub(crate) use self::{
     classify::ClassifyAnswer,
     models::reload_now,
     request_id::RequestId,
-    routes::{openapi, router},
+    routes::{Operation, openapi, operations, router},
 };
 
 use crate::{
     config::{InputSettings, Settings},
+    health::Health,
     serving::Serving,
     telemetry::metrics::Metrics,
 };
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub(crate) request_timeout: Duration,
     /// Everything that is counted.
     pub(crate) metrics: Metrics,
+    /// What background checks have found.
+    pub(crate) health: Health,
     /// Whether the process is starting, serving or draining.
     pub(crate) phase: PhaseCell,
     serving: OnceLock<Serving>,
@@ -55,7 +58,8 @@ impl App {
         Self {
             input: settings.input.clone(),
             request_timeout: settings.server.request_timeout(),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(&operations()),
+            health: Health::new(&settings.health),
             phase: PhaseCell::default(),
             serving: OnceLock::new(),
         }
@@ -63,8 +67,15 @@ impl App {
 
     /// Lets requests be answered from now on.
     pub(crate) fn start_serving(&self, serving: Serving) {
+        self.expect_intents(&serving);
         assert!(self.serving.set(serving).is_ok(), "a server starts once");
         self.phase.advance(Phase::Serving);
+    }
+
+    /// Lets what the models can answer be counted from zero.
+    fn expect_intents(&self, serving: &Serving) {
+        let catalog = serving.engine().catalog();
+        self.metrics.expect_intents(catalog.intents(), catalog.iter().map(|(kind, _)| kind));
     }
 
     /// Returns what answers, once it is there.

@@ -44,8 +44,12 @@ pub(super) async fn reload(State(app): State<Arc<App>>) -> Result<Json<ReloadAns
 /// # Errors
 /// [`ReloadError`] when the old models go on serving.
 pub(crate) async fn reload_now(app: Arc<App>) -> Result<Reloaded, ReloadError> {
-    let reloading =
-        spawn_blocking(move || app.serving.get().map_or(Err(ReloadError::Busy), |serving| serving.reload()));
+    let reloading = spawn_blocking(move || {
+        let serving = app.serving.get().ok_or(ReloadError::Busy)?;
+        let reloaded = serving.reload()?;
+        app.expect_intents(serving);
+        Ok(reloaded)
+    });
     let result = match reloading.await {
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

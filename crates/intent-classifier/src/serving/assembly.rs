@@ -32,6 +32,8 @@ pub(crate) struct Assembly {
     pub(crate) pack: Pack,
     /// Whether each model is there, and if not, why.
     pub(crate) availability: BTreeMap<ModelKind, Availability>,
+    /// `zero_shot`, when it is there, to see whether it has been computed yet.
+    pub(super) zero_shot: Option<Arc<LazyZeroShot>>,
 }
 
 /// Whether a model is there.
@@ -118,7 +120,7 @@ pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Re
     models.add_linear();
     models.add_models_of_the_encoder(settings);
     models.add_distilbert(settings);
-    let Models { version, loaded, availability, .. } = models;
+    let Models { version, loaded, availability, zero_shot, .. } = models;
     let mut name = match &version {
         Ok(Some(version)) => version.manifest().version.clone(),
         Ok(None) | Err(_) => UNTRAINED.to_owned(),
@@ -128,7 +130,7 @@ pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Re
         name = format!("{name}+{:.8}", pack.content_hash());
     }
     let catalog = Catalog::new(name, &pack.labels(), loaded).map_err(AssemblyError::Models)?;
-    Ok(Assembly { catalog, pack, availability })
+    Ok(Assembly { catalog, pack, availability, zero_shot })
 }
 
 /// What an assembly is made of, while it is made.
@@ -137,11 +139,12 @@ struct Models<'a> {
     version: Result<Option<Version>, ModelError>,
     loaded: Vec<LoadedModel>,
     availability: BTreeMap<ModelKind, Availability>,
+    zero_shot: Option<Arc<LazyZeroShot>>,
 }
 
 impl<'a> Models<'a> {
     fn new(pack: &'a Pack, version: Result<Option<Version>, ModelError>) -> Self {
-        Self { pack, version, loaded: Vec::new(), availability: BTreeMap::new() }
+        Self { pack, version, loaded: Vec::new(), availability: BTreeMap::new(), zero_shot: None }
     }
 
     fn add_rules(&mut self) -> Result<(), AssemblyError> {
@@ -197,7 +200,11 @@ impl<'a> Models<'a> {
             Some(Err(_)) | None => LazyZeroShot::new(self.pack.clone(), encoder),
         };
         match prewarm.then(|| model.get().map(drop)).transpose() {
-            Ok(_) => self.add(Backend::Workers(Arc::new(model))),
+            Ok(_) => {
+                let model = Arc::new(model);
+                self.zero_shot = Some(Arc::clone(&model));
+                self.add(Backend::Workers(model));
+            }
             Err(error) => self.miss(ModelKind::ZeroShot, Availability::Broken(chain(&error))),
         }
     }

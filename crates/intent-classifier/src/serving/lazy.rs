@@ -25,6 +25,11 @@ impl LazyZeroShot {
         Self { labels: pack.labels(), model: OnceLock::new(), ingredients: Some((pack, encoder)) }
     }
 
+    /// Tells whether it is computed already.
+    pub(super) fn is_loaded(&self) -> bool {
+        self.model.get().is_some()
+    }
+
     /// Returns the model, after computing it when nobody has yet.
     ///
     /// # Errors

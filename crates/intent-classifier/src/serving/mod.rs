@@ -10,13 +10,14 @@ use std::{
     sync::{Arc, Mutex, TryLockError},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use intent_engine::{
     CacheOptions, Engine, EngineOptions, Experiment, FlagSnapshot, RoutingConfig, StrategyName,
     circuit::CircuitOptions, workers::WorkerOptions,
 };
 use intent_model::ModelKind;
 
+use self::lazy::LazyZeroShot;
 pub(crate) use self::{
     assembly::{Assembly, Availability, assemble, default_pack, load_configured_pack},
     pack::ServedPack,
@@ -34,6 +35,7 @@ pub(crate) struct Serving {
     engine: Engine,
     pack: ArcSwap<ServedPack>,
     availability: ArcSwap<BTreeMap<ModelKind, Availability>>,
+    zero_shot: ArcSwapOption<LazyZeroShot>,
     settings: ModelSettings,
     reloading: Mutex<()>,
 }
@@ -85,6 +87,7 @@ impl Serving {
             pack: ArcSwap::from_pointee(assembly.served_pack()),
             engine: Engine::new(assembly.catalog, options),
             availability: ArcSwap::from_pointee(assembly.availability),
+            zero_shot: ArcSwapOption::new(assembly.zero_shot),
             settings: settings.clone(),
             reloading: Mutex::new(()),
         }
@@ -108,6 +111,7 @@ impl Serving {
         self.pack.store(Arc::new(assembly.served_pack()));
         self.engine.replace_catalog(assembly.catalog);
         self.availability.store(Arc::new(assembly.availability));
+        self.zero_shot.store(assembly.zero_shot);
         Ok(Reloaded { from, to })
     }
 
@@ -129,6 +133,11 @@ impl Serving {
     /// Returns the intent pack that answers refer to.
     pub(crate) fn pack(&self) -> Arc<ServedPack> {
         self.pack.load_full()
+    }
+
+    /// Tells whether a model waits for its first use to be loaded.
+    pub(crate) fn loads_on_first_use(&self, kind: ModelKind) -> bool {
+        kind == ModelKind::ZeroShot && self.zero_shot.load().as_ref().is_some_and(|model| !model.is_loaded())
     }
 
     /// Returns whether each model is there, and if not, why.

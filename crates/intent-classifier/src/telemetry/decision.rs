@@ -25,16 +25,8 @@ pub(crate) fn record(metrics: &Metrics, request_id: RequestId, decision: Result<
             );
         }
         Err(error) => {
-            metrics.undecided(status_of(error));
+            metrics.undecided(error);
             warn!(%request_id, %error, "not classified");
         }
-    }
-}
-
-fn status_of(error: &EngineError) -> &'static str {
-    match error {
-        EngineError::Overloaded { .. } => "overloaded",
-        EngineError::ModelNotLoaded(_) => "model_not_loaded",
-        _ => "no_model",
     }
 }

@@ -1,6 +1,12 @@
 //! What the process tells about itself: log lines and metrics.
 
 pub(crate) mod decision;
+mod declaration;
+pub(crate) mod exposition;
+pub(crate) mod labels;
 pub(crate) mod logging;
 pub(crate) mod metrics;
 pub(crate) mod process;
+pub(crate) mod recording;
+pub(crate) mod reference;
+pub(crate) mod state;

@@ -1,77 +1,72 @@
 //! What the kernel knows about this process, under the names every Prometheus client uses.
 
-use std::{fs, time::SystemTime};
-
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
-    registry::Unit,
+use std::{
+    fmt, fs,
+    sync::LazyLock,
+    time::{Duration, SystemTime},
 };
 
-/// Reads `/proc/self` at every scrape; on other systems than Linux only the start time is there.
-#[derive(Debug)]
-pub(super) struct ProcessCollector {
-    started_seconds: f64,
-}
+use prometheus_client::{encoding::DescriptorEncoder, metrics::counter::ConstCounter};
+
+use super::{declaration::NO_LABELS, metrics::*};
 
 /// The kernel's clock ticks, `sysconf(_SC_CLK_TCK)`: 100 on every Linux since 2.6.
 const TICKS_PER_SECOND: f64 = 100.0;
 const KIB: u64 = 1024;
+/// A control group without a limit of its own says `max`, or in version 1 a number near the largest.
+const NO_LIMIT_FROM: u64 = 1 << 60;
 
-impl ProcessCollector {
-    /// Takes now as the start of the process.
-    pub(super) fn new() -> Self {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Self { started_seconds: now.as_secs_f64() }
-    }
+/// Since the Unix epoch. Taken when first asked, which is soon after the start.
+static STARTED: LazyLock<Duration> =
+    LazyLock::new(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+/// The limit does not change while a process lives.
+static MEMORY_LIMIT: LazyLock<Option<u64>> = LazyLock::new(read_memory_limit);
+
+/// Takes now as the start of the process.
+pub(super) fn note_start() {
+    LazyLock::force(&STARTED);
 }
 
-impl Collector for ProcessCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut gauge = |name: &str, help: &str, unit: Option<&Unit>, value: f64| {
-            let gauge = ConstGauge::new(value);
-            gauge.encode(encoder.encode_descriptor(name, help, unit, gauge.metric_type())?)
-        };
-        gauge(
-            "process_start_time",
-            "Start of the process since the Unix epoch",
-            Some(&Unit::Seconds),
-            self.started_seconds,
-        )?;
-        if let Some(bytes) = resident_bytes() {
-            gauge("process_resident_memory", "Memory in use", Some(&Unit::Bytes), bytes)?;
-        }
-        if let Some(bytes) = status_bytes("VmSize:") {
-            gauge("process_virtual_memory", "Address space in use", Some(&Unit::Bytes), bytes)?;
-        }
-        if let Ok(descriptors) = fs::read_dir("/proc/self/fd") {
-            gauge("process_open_fds", "Open file descriptors", None, descriptors.count() as f64)?;
-        }
-        if let Some(seconds) = cpu_seconds() {
-            let counter = ConstCounter::new(seconds);
-            counter.encode(encoder.encode_descriptor(
-                "process_cpu",
-                "Processor time used, user and system",
-                Some(&Unit::Seconds),
-                counter.metric_type(),
-            )?)?;
-        }
-        Ok(())
-    }
+/// Reads `/proc/self`; on other systems than Linux only the start time is there.
+pub(super) fn write(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    PROCESS_START_TIME.write_value(encoder, Some(STARTED.as_secs_f64()))?;
+    PROCESS_CPU.write_metrics(encoder, cpu_seconds().map(|seconds| (NO_LABELS, ConstCounter::new(seconds))))?;
+    PROCESS_RESIDENT_MEMORY.write_value(encoder, resident_bytes())?;
+    PROCESS_VIRTUAL_MEMORY.write_value(encoder, status_number("VmSize:").map(|kib| kib * KIB))?;
+    PROCESS_MEMORY_LIMIT.write_value(encoder, *MEMORY_LIMIT)?;
+    PROCESS_OPEN_FDS.write_value(encoder, fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count() as u64))?;
+    PROCESS_MAX_FDS.write_value(encoder, max_fds())?;
+    PROCESS_THREADS.write_value(encoder, status_number("Threads:"))
 }
 
 /// Returns the memory in use.
-pub(crate) fn resident_bytes() -> Option<f64> {
-    status_bytes("VmRSS:")
+pub(crate) fn resident_bytes() -> Option<u64> {
+    status_number("VmRSS:").map(|kib| kib * KIB)
 }
 
-/// Reads a size from `/proc/self/status`, where sizes are in KiB.
-fn status_bytes(field: &str) -> Option<f64> {
+/// Reads a number from `/proc/self/status`; sizes are in KiB.
+fn status_number(field: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some((kib * KIB) as f64)
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn max_fds() -> Option<u64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Returns what the control group allows (version 2, then version 1), but never more than the machine has.
+fn read_memory_limit() -> Option<u64> {
+    let number_in = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let of_group = number_in("/sys/fs/cgroup/memory.max")
+        .or_else(|| number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+        .filter(|limit| *limit < NO_LIMIT_FROM);
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?.split_whitespace().next()?;
+    let of_machine = total.parse::<u64>().ok()? * KIB;
+    Some(of_group.map_or(of_machine, |limit| limit.min(of_machine)))
 }
 
 /// Returns the processor time used since the start, user and system.

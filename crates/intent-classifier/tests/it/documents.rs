@@ -35,6 +35,11 @@ fn the_default_configuration_is_up_to_date() {
 }
 
 #[test]
+fn the_reference_of_metrics_is_up_to_date() {
+    assert_document("docs/metrics.md", &["metrics"]);
+}
+
+#[test]
 fn the_openapi_document_describes_every_operation_completely() {
     let document: Value = serde_json::from_str(&output_of(&["openapi"])).expect("JSON");
     for (path, methods) in document["paths"].as_object().expect("paths") {

@@ -40,6 +40,8 @@ impl Server {
 
     /// Starts a server in a folder that holds what it needs.
     pub(crate) fn start_in(directory: TempDir, settings: &[(&str, &str)]) -> Self {
+        // The first to install one wins; they are all the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let mut process = program(directory.path())
             .env("PORT", "0")
             .env("INTENT_PACK", desk_pack())

@@ -7,6 +7,7 @@ mod cache;
 mod flags;
 mod invariants;
 mod overload;
+mod probe;
 mod remote;
 mod routing;
 mod scripted;

@@ -1,0 +1,168 @@
+//! Counting what happens.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use intent_engine::{Decision, EngineError, Flag};
+use intent_model::ModelKind;
+
+use super::{
+    labels::{self, *},
+    metrics::Metrics,
+};
+
+/// The endpoint label of requests that match no route.
+pub(crate) const UNMATCHED: &str = "unmatched";
+
+impl Metrics {
+    /// Counts a decision.
+    pub(super) fn decided(&self, decision: &Decision) {
+        let (best, model) = (decision.best(), decision.model.as_str());
+        let status = if decision.degraded { DEGRADED } else { OK };
+        let labels = ClassificationLabels { intent: Arc::clone(&best.intent), model, status };
+        self.classification_requests.get_or_create(&labels).inc();
+        let reason = if decision.cached { CACHED } else { decision.selection.as_str() };
+        self.model_selection.get_or_create(&SelectionLabels { model, reason }).inc();
+        self.model_confidence.get_or_create(&ModelLabels { model }).observe(f64::from(best.confidence));
+        for (kind, took) in &decision.timings.models {
+            let labels = ModelLabels { model: kind.as_str() };
+            self.model_inference_duration.get_or_create(&labels).observe(took.as_secs_f64());
+        }
+        for step in &decision.fallbacks {
+            let labels =
+                FallbackLabels { from: step.from.as_str(), to: step.to.as_str(), reason: step.reason.as_str() };
+            self.model_fallbacks.get_or_create(&labels).inc();
+        }
+        for (layer, lookup) in [(CacheLayer::Memory, decision.cache.memory), (CacheLayer::Redis, decision.cache.shared)]
+        {
+            if let Some(result) = CacheResult::of(lookup) {
+                self.cache_requests.get_or_create(&CacheLabels { layer, result }).inc();
+            }
+        }
+        for flag in Flag::ALL {
+            let labels = FlagLabels { flag_name: flag.as_str(), enabled: decision.flags.contains(flag) };
+            self.feature_flag_usage.get_or_create(&labels).inc();
+        }
+        let labels = GroupLabels { group: decision.experiment_group.as_str(), strategy: decision.strategy.as_str() };
+        self.experiment_decisions.get_or_create(&labels).inc();
+    }
+
+    /// Counts a text that no model decided on.
+    pub(super) fn undecided(&self, error: &EngineError) {
+        let status = match error {
+            EngineError::Overloaded { .. } => OVERLOADED,
+            EngineError::ModelNotLoaded(_) => MODEL_NOT_LOADED,
+            _ => NO_MODEL,
+        };
+        self.classification_requests.get_or_create(&ClassificationLabels::undecided(status)).inc();
+    }
+
+    /// Returns what a model has done since the start.
+    pub(crate) fn decided_by(&self, kind: ModelKind) -> ModelCount {
+        let model = kind.as_str();
+        let reasons = labels::selection_reasons().into_iter();
+        let requests =
+            reasons.map(|reason| self.model_selection.get_or_create(&SelectionLabels { model, reason }).get()).sum();
+        let mut fallbacks = 0;
+        for to in labels::models().into_iter().filter(|to| *to != model) {
+            for reason in labels::fallback_reasons() {
+                fallbacks += self.model_fallbacks.get_or_create(&FallbackLabels { from: model, to, reason }).get();
+            }
+        }
+        ModelCount { requests, fallbacks }
+    }
+
+    /// Counts a feedback and what became of it.
+    #[expect(dead_code, reason = "feedback is not taken yet")]
+    pub(crate) fn feedback(&self, r#type: FeedbackType, result: FeedbackResult) {
+        self.feedback.get_or_create(&FeedbackLabels { r#type, result }).inc();
+    }
+
+    /// Notes how sure the answer was that a user judged; `confidence` is 0 to 1.
+    #[expect(dead_code, reason = "feedback is not taken yet")]
+    pub(crate) fn judged(&self, verdict: Verdict, confidence: f64) {
+        self.feedback_confidence.get_or_create(&VerdictLabels { verdict }).observe(confidence);
+    }
+
+    /// Counts a request that was refused because a limit was reached.
+    #[expect(dead_code, reason = "there are no limits yet")]
+    pub(crate) fn rate_limited(&self, scope: RateLimitScope) {
+        self.rate_limited_requests.get_or_create(&ScopeLabels { scope }).inc();
+    }
+
+    /// Counts a suspicious text.
+    #[expect(dead_code, reason = "texts are not looked at yet")]
+    pub(crate) fn adversarial_input(&self, kind: AdversarialKind) {
+        self.adversarial_inputs.get_or_create(&AdversarialLabels { kind }).inc();
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    pub(crate) fn connection_opened(&self) -> OpenConnection {
+        self.http_connections_active.inc();
+        OpenConnection(self.http_connections_active.clone())
+    }
+
+    /// Counts a request as active until it is answered or dropped. `endpoint` is the route's template, never a raw path.
+    pub(crate) fn request_started(&self, method: &'static str, endpoint: &str) -> RequestInFlight<'_> {
+        let labels = HttpEndpointLabels { method, endpoint: self.endpoint(endpoint) };
+        self.http_requests_received.get_or_create(&labels).inc();
+        self.http_requests_active.inc();
+        RequestInFlight { metrics: self, labels, started: Instant::now(), is_answered: false }
+    }
+
+    /// Returns the label of a route.
+    pub(super) fn endpoint(&self, template: &str) -> Arc<str> {
+        self.endpoints.get(template).cloned().unwrap_or_else(|| Arc::from(template))
+    }
+}
+
+/// What a model has done since the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ModelCount {
+    /// Texts it decided.
+    pub(crate) requests: u64,
+    /// Texts that went on to another model because it could not answer.
+    pub(crate) fallbacks: u64,
+}
+
+/// A connection of a client.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(prometheus_client::metrics::gauge::Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A request that is being answered. Dropping it unanswered counts it as cancelled.
+#[derive(Debug)]
+pub(crate) struct RequestInFlight<'a> {
+    metrics: &'a Metrics,
+    labels: HttpEndpointLabels,
+    started: Instant,
+    is_answered: bool,
+}
+
+impl RequestInFlight<'_> {
+    /// Counts the answer; returns how long it took.
+    pub(crate) fn answered(mut self, status: u16) -> Duration {
+        self.is_answered = true;
+        let elapsed = self.started.elapsed();
+        self.metrics.http_request_duration.get_or_create(&self.labels).observe(elapsed.as_secs_f64());
+        let HttpEndpointLabels { method, endpoint } = self.labels.clone();
+        self.metrics.http_requests.get_or_create(&HttpRequestLabels { method, endpoint, status }).inc();
+        elapsed
+    }
+}
+
+impl Drop for RequestInFlight<'_> {
+    fn drop(&mut self) {
+        self.metrics.http_requests_active.dec();
+        if !self.is_answered {
+            self.metrics.http_requests_cancelled.get_or_create(&self.labels).inc();
+        }
+    }
+}
