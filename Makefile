@@ -58,6 +58,15 @@ test-transformers: $(ENCODER_DIR)/encoder.json ## Prove with Hugging Face transf
 	@$(MAKE) --no-print-directory $(ENCODER_SOURCE)/model.safetensors
 	scripts/test-transformers $(ENCODER_SOURCE)
 
+.PHONY: test-kubernetes
+test-kubernetes: ## Check the Kubernetes manifests against the real schemas and our own rules
+	scripts/test-kubernetes
+
+.PHONY: test-zero-downtime
+test-zero-downtime: build ## Upgrade three servers behind HAProxy under load, then kill one
+	@scripts/install-system-packages balancer
+	scripts/test-zero-downtime $(BINARY)
+
 .PHONY: check
 check: system ## Format, lints, documentation, licences: what CI demands of every commit
 	cargo fmt --all --check
