@@ -1,6 +1,6 @@
 //! The regular expressions of rules.
 
-use std::ops::Range;
+use std::{ops::Range, sync::OnceLock};
 
 use regex_automata::{
     Input, MatchKind, PatternSet,
@@ -21,14 +21,35 @@ const MAX_SET_BYTES: usize = 64 * 1024 * 1024;
 /// How deep groups may nest.
 const MAX_DEPTH: u32 = 50;
 
-/// A compiled expression, which ignores case and is matched in time linear in the length of the text.
+/// Parses an expression, which ignores case.
+///
+/// # Errors
+/// The parser's message, on one line.
+pub(crate) fn parse(expression: &str) -> Result<Hir, String> {
+    ParserBuilder::new()
+        .case_insensitive(true)
+        .nest_limit(MAX_DEPTH)
+        .build()
+        .parse(expression)
+        .map_err(|error| last_line(&error.to_string()))
+}
+
+/// A compiled expression, matched in time linear in the length of the text.
 #[derive(Debug)]
 pub(crate) struct Expression {
     exact: Regex,
-    /// The expression without its word boundaries, when it has any: it matches wherever `exact` does. In text that is
-    /// not ASCII, boundaries are only found by an engine some thirty times slower, and this one says when not to ask it.
-    loose: Option<Regex>,
-    hir: Hir,
+    loose: Option<Loose>,
+    shortest: Option<usize>,
+    longest: Option<usize>,
+}
+
+/// An expression without its word boundaries: it matches wherever the exact one does. In text that is not ASCII,
+/// boundaries are only found by an engine some thirty times slower, and this one says when not to ask it. Most packs
+/// meet little such text, so it is compiled when the first comes.
+#[derive(Debug)]
+struct Loose {
+    source: Box<str>,
+    compiled: OnceLock<Regex>,
 }
 
 impl Expression {
@@ -36,31 +57,32 @@ impl Expression {
     ///
     /// # Errors
     /// The parser's message, on one line, or that it grows too large.
-    pub(crate) fn compile(expression: &str) -> Result<Self, String> {
-        let hir = ParserBuilder::new()
-            .case_insensitive(true)
-            .nest_limit(MAX_DEPTH)
-            .build()
-            .parse(expression)
-            .map_err(|error| last_line(&error.to_string()))?;
-        let exact = compile(&[&hir], MatchKind::LeftmostFirst, MAX_BYTES)?;
-        let bounded = hir.properties().look_set().contains_word_unicode();
-        let loose = if bounded {
-            Some(compile(&[&without_word_boundaries(&hir)], MatchKind::LeftmostFirst, MAX_BYTES)?)
-        } else {
-            None
-        };
-        Ok(Self { exact, loose, hir })
+    pub(crate) fn compile(source: &str) -> Result<Self, String> {
+        Self::of_parsed(source, &parse(source)?)
     }
 
-    /// Returns the parsed form.
-    pub(crate) fn hir(&self) -> &Hir {
-        &self.hir
+    /// Compiles an expression that is parsed already.
+    ///
+    /// # Errors
+    /// That it grows too large.
+    pub(crate) fn of_parsed(source: &str, hir: &Hir) -> Result<Self, String> {
+        let is_bounded = hir.properties().look_set().contains_word_unicode();
+        Ok(Self {
+            exact: compile(&[hir], MatchKind::LeftmostFirst, MAX_BYTES)?,
+            loose: is_bounded.then(|| Loose { source: source.into(), compiled: OnceLock::new() }),
+            shortest: hir.properties().minimum_len(),
+            longest: hir.properties().maximum_len(),
+        })
+    }
+
+    /// Returns the fewest bytes that a match may have; `None` when nothing can match.
+    pub(crate) fn shortest(&self) -> Option<usize> {
+        self.shortest
     }
 
     /// Returns the most bytes that a match may have, when there is a limit.
     pub(crate) fn longest(&self) -> Option<usize> {
-        self.hir.properties().maximum_len()
+        self.longest
     }
 
     /// Tells whether a folded text matches.
@@ -75,9 +97,21 @@ impl Expression {
     pub(crate) fn is_match_within(&self, text: &str, window: Range<usize>) -> bool {
         let input = Input::new(text).span(window.clone());
         match &self.loose {
-            Some(loose) if !text[window].is_ascii() => loose.is_match(input.clone()) && self.exact.is_match(input),
+            Some(loose) if !text[window].is_ascii() => {
+                loose.regex().is_match(input.clone()) && self.exact.is_match(input)
+            }
             _ => self.exact.is_match(input),
         }
+    }
+}
+
+impl Loose {
+    fn regex(&self) -> &Regex {
+        self.compiled.get_or_init(|| {
+            let hir = parse(&self.source).expect("the exact expression was parsed from the same source");
+            compile(&[&without_word_boundaries(&hir)], MatchKind::LeftmostFirst, 2 * MAX_BYTES)
+                .expect("what compiles within the limit needs no more room without its boundaries")
+        })
     }
 }
 
@@ -86,13 +120,12 @@ impl Expression {
 pub(crate) struct ExpressionSet(Regex);
 
 impl ExpressionSet {
-    /// Compiles expressions without their word boundaries.
+    /// Compiles parsed expressions without their word boundaries.
     ///
     /// # Errors
     /// That together they grow too large.
-    pub(crate) fn compile<'a>(expressions: impl IntoIterator<Item = &'a Expression>) -> Result<Self, String> {
-        let loose: Vec<Hir> =
-            expressions.into_iter().map(|expression| without_word_boundaries(&expression.hir)).collect();
+    pub(crate) fn compile<'a>(expressions: impl IntoIterator<Item = &'a Hir>) -> Result<Self, String> {
+        let loose: Vec<Hir> = expressions.into_iter().map(without_word_boundaries).collect();
         Ok(Self(compile(&loose.iter().collect::<Vec<_>>(), MatchKind::All, MAX_SET_BYTES)?))
     }
 
@@ -105,7 +138,13 @@ impl ExpressionSet {
 }
 
 fn compile(expressions: &[&Hir], kind: MatchKind, bytes: usize) -> Result<Regex, String> {
-    let config = Config::new().match_kind(kind).nfa_size_limit(Some(bytes)).which_captures(WhichCaptures::None);
+    // Whole DFAs of expressions as small as these would be no faster and take twice the memory.
+    let config = Config::new()
+        .match_kind(kind)
+        .nfa_size_limit(Some(bytes))
+        .which_captures(WhichCaptures::None)
+        .dfa(false)
+        .onepass(false);
     Regex::builder().configure(config).build_many_from_hir(expressions).map_err(|error: BuildError| {
         match error.size_limit() {
             Some(limit) => format!(
@@ -161,7 +200,7 @@ mod tests {
             let expression = Expression::compile(&source).unwrap();
             let exact = Regex::new(&source).unwrap();
             prop_assert_eq!(expression.is_match(&text), exact.is_match(&text));
-            prop_assert!(!expression.exact.is_match(&text) || expression.loose.as_ref().unwrap().is_match(&text));
+            prop_assert!(!expression.exact.is_match(&text) || expression.loose.as_ref().unwrap().regex().is_match(&text));
         }
     }
 }

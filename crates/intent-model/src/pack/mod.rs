@@ -60,7 +60,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub(crate) use expression::{Expression, ExpressionSet};
+pub(crate) use expression::{Expression, ExpressionSet, parse as parse_expression};
 pub(crate) use pattern::{is_whole, keyword_alternatives};
 pub use problem::{PackErrors, Place, Problem, ProblemCode};
 pub use report::{IntentSummary, Matches, PackReport, RuleSummary, RulesCoverage, SplitSizes};

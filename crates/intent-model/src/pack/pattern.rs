@@ -63,7 +63,7 @@ pub(super) fn words_fault(pattern: &Pattern, entry: &str, script: Option<Script>
 
 /// Says why an expression that compiles is no good for texts of a script, if it is none.
 pub(super) fn expression_fault(expression: &Expression, script: Option<Script>) -> Option<&'static str> {
-    match expression.hir().properties().minimum_len() {
+    match expression.shortest() {
         None => Some("can never match"),
         Some(0) => Some("can match without reading a character, so that it matches every text"),
         Some(_) => matches_everything(script, |text| expression.is_match(text)).then_some(MATCHES_EVERYTHING),

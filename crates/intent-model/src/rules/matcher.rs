@@ -3,10 +3,11 @@
 use std::{collections::HashMap, ops::Range};
 
 use aho_corasick::{AhoCorasick, MatchKind, Span, StartKind};
+use regex_syntax::hir::Hir;
 
 use super::literals::required_choices;
 use crate::{
-    pack::{Expression, ExpressionSet, Pattern, is_whole, keyword_alternatives},
+    pack::{Expression, ExpressionSet, Pattern, is_whole, keyword_alternatives, parse_expression},
     text::fold,
 };
 
@@ -159,6 +160,8 @@ struct Builder {
     filtered: Vec<Filtered>,
     choices: usize,
     unfiltered: Vec<(Expression, usize)>,
+    /// The parsed forms of `unfiltered`, in the same order.
+    unfiltered_parsed: Vec<Hir>,
 }
 
 impl Builder {
@@ -179,17 +182,19 @@ impl Builder {
             }
             Pattern::Regex(entries) => {
                 for entry in entries {
-                    self.add_expression(rule, Expression::compile(entry)?);
+                    let parsed = parse_expression(entry)?;
+                    self.add_expression(rule, Expression::of_parsed(entry, &parsed)?, parsed);
                 }
             }
         }
         Ok(())
     }
 
-    fn add_expression(&mut self, rule: usize, expression: Expression) {
-        let required = required_choices(expression.hir());
+    fn add_expression(&mut self, rule: usize, expression: Expression, parsed: Hir) {
+        let required = required_choices(&parsed);
         if required.is_empty() {
             self.unfiltered.push((expression, rule));
+            self.unfiltered_parsed.push(parsed);
             return;
         }
         let first = self.choices;
@@ -223,7 +228,7 @@ impl Builder {
             .start_kind(StartKind::Unanchored)
             .build(&self.words)
             .map_err(|error| format!("the phrases, keywords and expressions hold too many words: {error}"))?;
-        let unfiltered_set = ExpressionSet::compile(self.unfiltered.iter().map(|(expression, _)| expression))
+        let unfiltered_set = ExpressionSet::compile(&self.unfiltered_parsed)
             .map_err(|reason| format!("too many expressions require no word that could be looked for: {reason}"))?;
         Ok(Matcher {
             words,
