@@ -3,6 +3,7 @@
 //! Everything that touches the outside lives in this crate: HTTP, configuration, telemetry, commands. What a text means
 //! is decided in `intent-engine` and `intent-model`, which know nothing of it.
 
+mod auth;
 mod bench;
 mod commands;
 mod config;

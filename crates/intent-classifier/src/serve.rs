@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use axum::Router;
+use axum::{Extension, Router, middleware::AddExtension};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -22,12 +22,14 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{sleep, timeout},
 };
+use tower::Layer;
 use tracing::{debug, error, info, warn};
 
 use crate::{
+    auth::Authenticator,
     config::{ModelSettings, ServerSettings, Settings},
     health,
-    http::{self, App, Phase},
+    http::{self, App, Peer, Phase},
     serving::{self, Availability, Serving},
     telemetry::recording::OpenConnection,
 };
@@ -41,14 +43,14 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When the port cannot be bound or the async runtime cannot start.
-pub(crate) fn run(settings: Settings, pack: Option<Pack>) -> anyhow::Result<()> {
+pub(crate) fn run(settings: Settings, authenticator: Authenticator, pack: Option<Pack>) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
     runtime.block_on(async {
         let (stop, hangup) = (stop_signal()?, signal(SignalKind::hangup())?);
         let address = settings.server.address();
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
-        let app = Arc::new(App::new(&settings));
+        let app = Arc::new(App::new(&settings, authenticator));
         let loading = tokio::task::spawn_blocking({
             let (app, settings) = (Arc::clone(&app), settings.models.clone());
             move || load_models(&app, &settings, pack)
@@ -144,7 +146,8 @@ fn spawn_connection(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(of_peer(router, peer))).into_owned();
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {
@@ -152,6 +155,11 @@ fn spawn_connection(
         }
         drop(open);
     });
+}
+
+/// Tells the service who is at the other end.
+fn of_peer(router: Router, peer: SocketAddr) -> AddExtension<Router, Peer> {
+    Extension(Peer(peer)).layer(router)
 }
 
 /// Reloads the models at every SIGHUP.

@@ -18,6 +18,7 @@ use tokio::{net::TcpListener, sync::watch};
 use self::load::Load;
 pub(crate) use self::load::{Figures, Limits};
 use crate::{
+    auth::Authenticator,
     config::Settings,
     http::{self, App},
     serve,
@@ -72,7 +73,7 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
     let decided_by_rules = decided_by_rules(&assembly, &texts)?;
     let direct = direct_p50(&assembly, &texts)?;
 
-    let app = Arc::new(App::new(settings));
+    let app = Arc::new(App::new(settings, Authenticator::new(&settings.auth)?));
     app.start_serving(Serving::start(assembly, &settings.models));
     let engine = app.serving().expect("it was just started").engine();
     engine.replace_flags(without_cache());

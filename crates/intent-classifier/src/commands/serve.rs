@@ -5,7 +5,13 @@ use std::{net::IpAddr, process::ExitCode};
 use clap::Args;
 
 use super::Failure;
-use crate::{config::Sources, serve, telemetry};
+use tracing::warn;
+
+use crate::{
+    auth::Authenticator,
+    config::{Settings, Sources},
+    serve, telemetry,
+};
 
 /// Serve over HTTP; also what happens without any command.
 #[derive(Debug, Default, Args)]
@@ -31,6 +37,26 @@ pub(super) fn run(arguments: Arguments, mut sources: Sources) -> Result<ExitCode
     let settings = sources.load()?.settings;
     telemetry::logging::start(&settings.log);
     let pack = super::configured_pack(&settings.models)?;
-    serve::run(settings, pack)?;
+    let authenticator = Authenticator::new(&settings.auth)?;
+    warn_of_open_doors(&settings, &authenticator);
+    serve::run(settings, authenticator, pack)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says loudly what an operator may not have meant.
+fn warn_of_open_doors(settings: &Settings, authenticator: &Authenticator) {
+    let host = settings.server.host;
+    if !authenticator.is_enabled() && !host.is_loopback() {
+        warn!(
+            %host,
+            "AUTHENTICATION IS OFF and the server is reachable from other machines: anybody who reaches it may classify, \
+             change feature flags and reload models; set `AUTH_ENABLED=true` and `JWT_SECRET`, or listen on 127.0.0.1"
+        );
+    }
+    if authenticator.is_enabled() && !authenticator.takes_tokens() {
+        warn!(
+            "no key for tokens is set, so only API keys are taken; set `JWT_SECRET`, `JWT_PUBLIC_KEY_FILE` or \
+             `JWT_JWKS_URL` to take tokens too"
+        );
+    }
 }

@@ -5,9 +5,11 @@
 
 mod database;
 mod health;
+mod auth;
 mod input;
 mod log;
 mod models;
+mod network;
 pub(crate) mod reference;
 mod secret;
 mod server;
@@ -23,6 +25,8 @@ pub(crate) use self::{
     input::InputSettings,
     log::{LogFormat, LogLevel, LogSettings},
     models::ModelSettings,
+    auth::{AuthSettings, OpenHealth},
+    network::Network,
     secret::Secret,
     server::ServerSettings,
     sources::Sources,
@@ -40,6 +44,10 @@ pub(crate) struct Settings {
     /// What a request may hold.
     #[config(nested)]
     pub(crate) input: InputSettings,
+
+    /// Who may call. `docs/security.md` tells how to choose.
+    #[config(nested)]
+    pub(crate) auth: AuthSettings,
 
     /// Which models answer, and with what resources.
     #[config(nested)]
@@ -92,6 +100,7 @@ impl Settings {
     /// # Errors
     /// [`ConfigError::Invalid`] with the variable to change.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        self.auth.check()?;
         self.models.check()?;
         self.database.check()
     }

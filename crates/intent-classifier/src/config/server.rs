@@ -7,6 +7,8 @@ use std::{
 
 use confique::Config;
 
+use super::Network;
+
 /// Where the server listens, and how it starts and stops.
 #[derive(Clone, Debug, Config)]
 #[config(layer_attr(derive(Clone, Debug, serde::Serialize)))]
@@ -19,6 +21,11 @@ pub(crate) struct ServerSettings {
     /// Port to listen on. 0 takes any free one; the log says which.
     #[config(env = "PORT", default = 8001)]
     pub(crate) port: u16,
+
+    /// Proxies that are believed when they say in `X-Forwarded-For` who asks: networks such as `10.0.0.0/8` or addresses,
+    /// in the variable separated by commas.
+    #[config(env = "TRUSTED_PROXIES", default = [], parse_env = confique::env::parse::list_by_comma)]
+    pub(crate) trusted_proxies: Vec<Network>,
 
     /// How long a request may take, in milliseconds, from its first byte to its answer.
     #[config(env = "REQUEST_TIMEOUT_MS", default = 10000)]

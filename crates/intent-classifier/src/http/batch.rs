@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse, Response},
 };
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::{
     App,
     body::{JsonBody, JsonRequest},
+    caller::Caller,
     classify::{self, ClassifyAnswer, Millis, check_text, check_user_id},
     error::{BodyProblems, FieldError, Problem},
     request_id::RequestId,
@@ -54,10 +55,11 @@ pub(crate) struct BatchAnswer<'a> {
 )]
 pub(super) async fn classify_batch(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
     JsonBody(body): JsonBody<BatchBody>,
 ) -> Result<Response, Problem> {
     let began = Instant::now();
-    let requests = body.into_requests(&app.input)?;
+    let requests = body.into_requests(&app.input, &caller)?;
     let serving = app.serving()?;
     let decisions = match serving.engine().classify_batch(requests).await {
         Ok(decisions) => decisions,
@@ -81,7 +83,7 @@ pub(super) async fn classify_batch(
 }
 
 impl BatchBody {
-    fn into_requests(self, input: &InputSettings) -> Result<Vec<ClassifyRequest>, Problem> {
+    fn into_requests(self, input: &InputSettings, caller: &Caller) -> Result<Vec<ClassifyRequest>, Problem> {
         let mut errors = Vec::new();
         if self.texts.is_empty() || self.texts.len() > InputSettings::MAX_BATCH_TEXTS {
             let message = format!("has {} texts, expected 1 to {}", self.texts.len(), InputSettings::MAX_BATCH_TEXTS);
@@ -96,6 +98,7 @@ impl BatchBody {
             return Err(Problem::invalid(errors));
         }
         let Self { texts, user_id, latency_requirement } = self;
+        let user_id = caller.user_id(user_id);
         let requests = texts.into_iter().map(|text| ClassifyRequest {
             user_id: user_id.clone(),
             latency_requirement: latency_requirement.unwrap_or_default(),

@@ -19,6 +19,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::{
     App,
     body::{JsonBody, JsonRequest},
+    caller::Caller,
     error::{BodyProblems, FieldError, Kind, Problem},
     request_id::RequestId,
 };
@@ -167,10 +168,11 @@ struct LatencyMs<'a>(&'a Decision);
 pub(super) async fn classify(
     State(app): State<Arc<App>>,
     Extension(request_id): Extension<RequestId>,
+    Extension(caller): Extension<Caller>,
     JsonBody(body): JsonBody<ClassifyBody>,
 ) -> Result<Response, Problem> {
     let began = Instant::now();
-    let request = body.into_request(&app.input)?;
+    let request = body.into_request(&app.input, &caller)?;
     let serving = app.serving()?;
     let decision = serving.engine().classify(request).await;
     telemetry::decision::record(&app.metrics, request_id, decision.as_ref());
@@ -181,7 +183,7 @@ pub(super) async fn classify(
 }
 
 impl ClassifyBody {
-    fn into_request(self, input: &InputSettings) -> Result<ClassifyRequest, Problem> {
+    fn into_request(self, input: &InputSettings, caller: &Caller) -> Result<ClassifyRequest, Problem> {
         let mut errors = Vec::new();
         check_text("text", &self.text, input, &mut errors);
         check_user_id(self.user_id.as_deref(), &mut errors);
@@ -195,7 +197,7 @@ impl ClassifyBody {
             return Err(Problem::invalid(errors));
         }
         Ok(ClassifyRequest {
-            user_id: self.user_id,
+            user_id: caller.user_id(self.user_id),
             latency_requirement: self.latency_requirement.unwrap_or_default(),
             latency_budget: self.latency_budget_ms.map(|budget_ms| Duration::from_secs_f64(budget_ms / 1000.0)),
             top_k: self.top_k.map_or(ClassifyRequest::DEFAULT_TOP_K, |top_k| top_k as usize),
@@ -357,4 +359,34 @@ pub(super) fn latency_requirement_schema() -> utoipa::openapi::schema::Schema {
             .default(Some("standard".into()))
             .build(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::Ipv4Addr, sync::Arc};
+
+    use super::*;
+    use crate::{
+        auth::{Authenticated, Identity, Scopes},
+        config::Settings,
+    };
+
+    #[test]
+    fn the_user_of_a_token_wins_over_the_one_of_the_body() {
+        let source = Ipv4Addr::LOCALHOST.into();
+        let identity = Identity::Token { subject: Arc::from("alice") };
+        let alice = Caller::known(source, Authenticated { identity, scopes: Scopes::ALL });
+        let nobody = Caller::anonymous(source, Scopes::ALL);
+        let input = Settings::defaults().input;
+        for (caller, body, expected) in [
+            (&alice, r#"{"text": "a", "user_id": "bob"}"#, Some("alice")),
+            (&alice, r#"{"text": "a"}"#, Some("alice")),
+            (&nobody, r#"{"text": "a", "user_id": "bob"}"#, Some("bob")),
+            (&nobody, r#"{"text": "a"}"#, None),
+        ] {
+            let body: ClassifyBody = serde_json::from_str(body).expect("a body");
+            let request = body.into_request(&input, caller).expect("a valid body");
+            assert_eq!(request.user_id.as_deref(), expected);
+        }
+    }
 }

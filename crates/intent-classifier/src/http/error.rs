@@ -23,6 +23,9 @@ use super::request_id::RequestId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     MalformedJson,
+    InvalidCredentials,
+    Unauthenticated,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     BodyTimeout,
@@ -34,12 +37,16 @@ pub(crate) enum Kind {
     NotReady,
     Overloaded,
     NoModel,
+    KeysUnavailable,
 }
 
 impl Kind {
     /// All kinds, by status.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::MalformedJson,
+        Self::InvalidCredentials,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
@@ -51,12 +58,18 @@ impl Kind {
         Self::NotReady,
         Self::Overloaded,
         Self::NoModel,
+        Self::KeysUnavailable,
     ];
 
     /// Returns the status, the code that ends the problem's type, and the title.
     pub(crate) fn describe(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::MalformedJson => (StatusCode::BAD_REQUEST, "malformed-json", "The body is not valid JSON"),
+            Self::InvalidCredentials => {
+                (StatusCode::BAD_REQUEST, "invalid-credentials", "The token or API key is not sent as it should be")
+            }
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Who calls is not known"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The caller may not do this"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The resource does not take this method")
@@ -71,6 +84,9 @@ impl Kind {
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed"),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The server is still starting"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "There is more work than can be taken"),
+            Self::KeysUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable", "Who calls cannot be found out")
+            }
             Self::NoModel => (StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model could answer"),
         }
     }
@@ -201,9 +217,11 @@ pub(super) fn render(mut response: Response, request_id: RequestId) -> Response 
     match response.extensions_mut().remove::<Problem>() {
         Some(problem) => {
             let mut rendered = problem.into_rendered(request_id);
-            // `Allow` of a 405 is the router's work.
-            if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
-                rendered.headers_mut().insert(header::ALLOW, allow);
+            // Others may have said more: the router in `Allow`, who checks the caller in `WWW-Authenticate`.
+            for (name, value) in response.headers() {
+                if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+                    rendered.headers_mut().append(name, value.clone());
+                }
             }
             rendered
         }
@@ -287,6 +305,11 @@ impl IntoResponses for AnyProblem {
     fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
         document(&[Kind::Internal])
     }
+}
+
+/// Describes the failures of callers who may not, which any operation can have.
+pub(super) fn access_problems() -> BTreeMap<String, RefOr<ResponseDoc>> {
+    document(&[Kind::InvalidCredentials, Kind::Unauthenticated, Kind::Forbidden, Kind::KeysUnavailable])
 }
 
 /// Describes each status once, with an example of every kind that has it.

@@ -59,14 +59,16 @@ mod tests {
     use tower_http::catch_panic::CatchPanicLayer;
 
     use super::*;
-    use crate::config::Settings;
+    use crate::{auth::Authenticator, config::Settings};
 
     async fn panics() -> &'static str {
         panic!("the test")
     }
 
     fn app() -> Arc<App> {
-        Arc::new(App::new(&Settings::defaults()))
+        let settings = Settings::defaults();
+        let authenticator = Authenticator::new(&settings.auth).expect("the defaults name no key");
+        Arc::new(App::new(&settings, authenticator))
     }
 
     #[tokio::test]

@@ -1,7 +1,9 @@
 //! HTTP: one file per resource with its wire types, which go no further than this module.
 
+mod access;
 mod batch;
 mod body;
+mod caller;
 mod classify;
 mod docs;
 mod error;
@@ -21,8 +23,12 @@ use std::{
     time::Duration,
 };
 
-use self::error::{Kind, Problem};
+use self::{
+    access::AccessPolicy,
+    error::{Kind, Problem},
+};
 pub(crate) use self::{
+    caller::Peer,
     classify::ClassifyAnswer,
     models::reload_now,
     request_id::RequestId,
@@ -30,8 +36,9 @@ pub(crate) use self::{
 };
 
 use crate::{
-    config::{InputSettings, Settings},
     health::Health,
+    auth::Authenticator,
+    config::{InputSettings, Network, Settings},
     serving::Serving,
     telemetry::metrics::Metrics,
 };
@@ -43,6 +50,12 @@ pub(crate) struct App {
     pub(crate) input: InputSettings,
     /// How long a request's body may take to arrive.
     pub(crate) request_timeout: Duration,
+    /// Who is believed about where a request came from.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// Tells who calls.
+    pub(crate) authenticator: Authenticator,
+    /// Which paths need no authentication.
+    pub(crate) access_policy: AccessPolicy,
     /// Everything that is counted.
     pub(crate) metrics: Metrics,
     /// What background checks have found.
@@ -54,12 +67,15 @@ pub(crate) struct App {
 
 impl App {
     /// Makes the state of a server that is starting.
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, authenticator: Authenticator) -> Self {
         Self {
             input: settings.input.clone(),
             request_timeout: settings.server.request_timeout(),
             metrics: Metrics::new(&operations()),
             health: Health::new(&settings.health),
+            trusted_proxies: settings.server.trusted_proxies.clone(),
+            authenticator,
+            access_policy: AccessPolicy::new(&settings.auth),
             phase: PhaseCell::default(),
             serving: OnceLock::new(),
         }

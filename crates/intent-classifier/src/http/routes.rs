@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{Router, http::Method, middleware::from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{OpenApi, openapi::path::PathItem};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{App, batch, classify, docs, error, health, intents, layers, metrics, models};
-use crate::telemetry::recording::UNMATCHED;
+use super::{
+    App,
+    access::{self, Access},
+    batch, classify, docs, error, health, intents, layers, metrics, models,
+};
+use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
 /// Returns the service: routes inside, layers around them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let (router, document) = documented().split_for_parts();
+    let (router, mut document) = documented().split_for_parts();
+    access::describe(&mut document);
     router
         .route("/openapi.json", docs::document(&document))
         .merge(docs::swagger_ui())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(from_fn_with_state(Arc::clone(app), access::guard))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(Arc::clone(app), layers::envelope))
         .with_state(Arc::clone(app))
@@ -25,7 +31,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 
 /// Returns the description of all routes that are documented.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
-    documented().into_openapi()
+    let mut document = documented().into_openapi();
+    access::describe(&mut document);
+    document
 }
 
 /// An operation that is served, as metrics know it.
@@ -77,4 +85,27 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(health::models))
         .routes(routes!(health::dependencies))
         .routes(routes!(metrics::metrics))
+}
+
+/// Returns who may call a route when authentication is on. A route that is not listed is for administrators only, and a
+/// test names it.
+pub(super) fn access(method: &Method, route: &str) -> Access {
+    let method = if *method == Method::HEAD { "GET" } else { method.as_str() };
+    match (method, route) {
+        ("GET", "/health/models" | "/health/dependencies") => Access::HealthDetails,
+        ("GET", "/health" | "/health/live" | "/health/ready") => Access::Probe,
+        ("GET", "/metrics") => Access::Metrics,
+        ("GET", "/openapi.json" | "/docs" | "/docs/" | "/docs/{*rest}") => Access::Documents,
+        ("POST", "/api/v1/intents/classify" | "/api/v1/intents/classify/batch") => Access::Scope(Scope::Classify),
+        ("GET", "/api/v1/intents/types") => Access::Scope(Scope::Classify),
+        ("POST", "/api/v1/intents/feedback") => Access::Scope(Scope::Feedback),
+        // OFREP evaluates by POST and changes nothing.
+        ("POST", route) if route.starts_with("/ofrep/v1/evaluate/") => Access::Scope(Scope::FlagsRead),
+        ("GET", route) if route.starts_with("/api/v1/feature-flags") || route.starts_with("/ofrep/") => {
+            Access::Scope(Scope::FlagsRead)
+        }
+        ("PUT" | "POST", route) if route.starts_with("/api/v1/feature-flags") => Access::Scope(Scope::FlagsWrite),
+        ("POST", "/api/v1/models/reload") => Access::Scope(Scope::Admin),
+        _ => Access::Scope(Scope::Admin),
+    }
 }

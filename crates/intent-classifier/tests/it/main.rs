@@ -2,6 +2,7 @@
 
 mod alerts;
 mod architecture;
+mod authentication;
 mod bad_input;
 mod classify;
 mod commands;
@@ -18,3 +19,4 @@ mod promql;
 mod real;
 mod server;
 mod training;
+mod token;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -52,7 +52,13 @@ impl Server {
             .expect("the server starts");
         let log = read_log(&mut process);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { process, address, log, client: Client::new(), _directory: directory };
+        let mut server = Self {
+            process,
+            address,
+            log,
+            client: client_builder().build().expect("a client needs nothing"),
+            _directory: directory,
+        };
         let listening = server.wait_for_log("listening");
         server.address =
             listening["address"].as_str().and_then(|address| address.parse().ok()).expect("the line names the address");
@@ -116,6 +122,13 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Builds clients that encrypt as the server does.
+pub(crate) fn client_builder() -> ClientBuilder {
+    // Whoever comes first installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
 }
 
 /// Reads an answer as JSON, whatever its status.
