@@ -67,6 +67,12 @@ test-zero-downtime: build ## Upgrade three servers behind HAProxy under load, th
 	@scripts/install-system-packages balancer
 	scripts/test-zero-downtime $(BINARY)
 
+.PHONY: test-schemathesis
+test-schemathesis: ## Call every operation 20,000 times with generated requests, and check the answers
+	@scripts/install-system-packages fetch
+	cargo build --locked
+	scripts/test-schemathesis target/debug/intent-classifier
+
 .PHONY: check
 check: system ## Format, lints, documentation, licences: what CI demands of every commit
 	cargo fmt --all --check

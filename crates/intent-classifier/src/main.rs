@@ -7,13 +7,17 @@ mod auth;
 mod bench;
 mod commands;
 mod config;
+mod connection;
 mod health;
 mod http;
+mod limits;
+mod screening;
 mod serve;
 mod serving;
 #[expect(dead_code, reason = "its callers follow")]
 mod storage;
 mod telemetry;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -1,41 +1,33 @@
-//! The life of the server: bind, serve, drain.
+//! The life of the server: bind, serve, drain. What goes on in one connection is in `connection.rs`.
 
 use std::{
     io,
-    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
-use axum::{Extension, Router, middleware::AddExtension};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
+use axum::Router;
 use intent_model::pack::Pack;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     runtime::{self, Handle},
     signal::unix::{Signal, SignalKind, signal},
     time::{sleep, timeout},
 };
-use tower::Layer;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     auth::Authenticator,
     config::{ModelSettings, ServerSettings, Settings},
+    connection::Connections,
     health,
-    http::{self, App, Peer, Phase},
+    http::{self, App, Phase},
     serving::{self, Availability, Serving},
-    telemetry::recording::OpenConnection,
+    tls::Tls,
 };
 
-/// How long a client may take to send the head of a request, and a connection may idle between two.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long to wait when the process has no file descriptor left for a new connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -43,14 +35,27 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When the port cannot be bound or the async runtime cannot start.
-pub(crate) fn run(settings: Settings, authenticator: Authenticator, pack: Option<Pack>) -> anyhow::Result<()> {
+pub(crate) fn run(
+    settings: Settings,
+    authenticator: Authenticator,
+    tls: Option<Arc<Tls>>,
+    pack: Option<Pack>,
+) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
     runtime.block_on(async {
         let (stop, hangup) = (stop_signal()?, signal(SignalKind::hangup())?);
         let address = settings.server.address();
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-        info!(address = %listener.local_addr()?, version = env!("CARGO_PKG_VERSION"), "listening");
-        let app = Arc::new(App::new(&settings, authenticator));
+        info!(
+            address = %listener.local_addr()?,
+            version = env!("CARGO_PKG_VERSION"),
+            encrypted = tls.is_some(),
+            "listening"
+        );
+        if let Some(tls) = &tls {
+            tokio::spawn(Arc::clone(tls).watch());
+        }
+        let app = Arc::new(App::new(&settings, authenticator, tls));
         let loading = tokio::task::spawn_blocking({
             let (app, settings) = (Arc::clone(&app), settings.models.clone());
             move || load_models(&app, &settings, pack)
@@ -90,7 +95,7 @@ pub(crate) async fn serve(
     settings: &ServerSettings,
     stop: impl Future<Output = ()>,
 ) {
-    let connections = GracefulShutdown::new();
+    let connections = Connections::new(settings, app.tls.clone());
 
     accept_until(stop, &listener, app, &router, &connections).await;
     app.phase.advance(Phase::Draining);
@@ -110,16 +115,16 @@ async fn accept_until(
     listener: &TcpListener,
     app: &App,
     router: &Router,
-    connections: &GracefulShutdown,
+    connections: &Connections,
 ) {
     let mut end = pin!(end);
     loop {
         tokio::select! {
             () = &mut end => return,
-            accepted = listener.accept() => match accepted {
+            (slot, accepted) = async { (connections.slot().await, listener.accept().await) } => match accepted {
                 Ok((stream, peer)) => {
                     let open = app.metrics.connection_opened();
-                    spawn_connection(stream, peer, open, router.clone(), connections);
+                    connections.spawn(stream, peer, router.clone(), (slot, open));
                 }
                 Err(error) => {
                     if !is_of_one_connection(&error) {
@@ -132,40 +137,13 @@ async fn accept_until(
     }
 }
 
-fn spawn_connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    open: OpenConnection,
-    router: Router,
-    connections: &GracefulShutdown,
-) {
-    // An answer is small and complete: waiting to fill a packet only delays it.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%error, %peer, "cannot switch off Nagle's algorithm");
-    }
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    builder.http2().timer(TokioTimer::new());
-    let connection =
-        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(of_peer(router, peer))).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            debug!(%error, %peer, "connection ended");
-        }
-        drop(open);
-    });
-}
-
-/// Tells the service who is at the other end.
-fn of_peer(router: Router, peer: SocketAddr) -> AddExtension<Router, Peer> {
-    Extension(Peer(peer)).layer(router)
-}
-
-/// Reloads the models at every SIGHUP.
+/// Reloads the certificate and the models at every SIGHUP.
 async fn reload_on_hangup(app: Arc<App>, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
         // What came of it is logged.
+        if let Some(tls) = &app.tls {
+            tls.reload();
+        }
         let _ = http::reload_now(Arc::clone(&app)).await;
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
     let decided_by_rules = decided_by_rules(&assembly, &texts)?;
     let direct = direct_p50(&assembly, &texts)?;
 
-    let app = Arc::new(App::new(settings, Authenticator::new(&settings.auth)?));
+    let app = Arc::new(App::new(settings, Authenticator::new(&settings.auth)?, None));
     app.start_serving(Serving::start(assembly, &settings.models));
     let engine = app.serving().expect("it was just started").engine();
     engine.replace_flags(without_cache());

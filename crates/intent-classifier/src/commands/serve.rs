@@ -9,8 +9,9 @@ use tracing::warn;
 
 use crate::{
     auth::Authenticator,
-    config::{Settings, Sources},
+    config::{Origin, Settings, Sources},
     serve, telemetry,
+    tls::Tls,
 };
 
 /// Serve over HTTP; also what happens without any command.
@@ -21,7 +22,8 @@ Examples:
   intent-classifier serve --host 0.0.0.0 --port 9000
   MODEL_DIR=/srv/models LOG_FORMAT=pretty intent-classifier serve
 
-Signals: SIGTERM and SIGINT stop it after requests in flight are answered; SIGHUP reloads the models.")]
+Signals: SIGTERM and SIGINT stop it after requests in flight are answered; SIGHUP reloads the models
+and the certificate.")]
 pub(super) struct Arguments {
     /// Listen on this address.
     #[arg(long)]
@@ -38,8 +40,9 @@ pub(super) fn run(arguments: Arguments, mut sources: Sources) -> Result<ExitCode
     telemetry::logging::start(&settings.log);
     let pack = super::configured_pack(&settings.models)?;
     let authenticator = Authenticator::new(&settings.auth)?;
+    let tls = Tls::load(&settings.tls)?;
     warn_of_open_doors(&settings, &authenticator);
-    serve::run(settings, authenticator, pack)?;
+    serve::run(settings, authenticator, tls, pack)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -52,6 +55,12 @@ fn warn_of_open_doors(settings: &Settings, authenticator: &Authenticator) {
             "AUTHENTICATION IS OFF and the server is reachable from other machines: anybody who reaches it may classify, \
              change feature flags and reload models; set `AUTH_ENABLED=true` and `JWT_SECRET`, or listen on 127.0.0.1"
         );
+    }
+    if settings.rate_limit.per_minute.is_none() && settings.rate_limit.ip_per_minute.is_none() && !host.is_loopback() {
+        warn!("no rate limit is set: one caller can take all there is; set `RATE_LIMIT_PER_MINUTE`");
+    }
+    if settings.server.cors_allowed_origins.iter().any(Origin::is_any) {
+        warn!("`CORS_ALLOWED_ORIGINS` is `*`: any page that a person opens may call this server from his browser");
     }
     if authenticator.is_enabled() && !authenticator.takes_tokens() {
         warn!(

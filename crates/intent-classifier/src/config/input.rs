@@ -2,6 +2,8 @@
 
 use confique::Config;
 
+use crate::screening::Finding;
+
 /// What a request may hold.
 #[derive(Clone, Debug, Config)]
 #[config(layer_attr(derive(Clone, Debug, serde::Serialize)))]
@@ -11,6 +13,11 @@ pub(crate) struct InputSettings {
     #[config(env = "MAX_TEXT_CHARS", default = 5000)]
     #[config(validate((1..=1_000_000).contains(max_text_chars), "the longest text must be 1 to 1000000 characters"))]
     pub(crate) max_text_chars: usize,
+
+    /// Suspicious texts that are refused instead of only counted: any of `control_characters`, `bidi_controls`, `zero_width`, `homoglyphs`,
+    /// `repetition`, `encoded_payload`, `prompt_injection`; in the variable separated by commas.
+    #[config(env = "REFUSE_SUSPICIOUS", default = [], parse_env = confique::env::parse::list_by_comma)]
+    pub(crate) refuse_suspicious: Vec<Finding>,
 }
 
 impl InputSettings {

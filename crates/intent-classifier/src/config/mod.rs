@@ -3,33 +3,39 @@
 //! Later wins: default, file, `.env`, environment, command line. Names, defaults and descriptions are written down once,
 //! on the fields; [`mod@reference`] makes the documents from them.
 
+mod auth;
 mod database;
 mod health;
-mod auth;
 mod input;
+mod limits;
 mod log;
 mod models;
 mod network;
+mod origin;
 pub(crate) mod reference;
 mod secret;
 mod server;
 mod sources;
+mod tls;
 
 use std::path::PathBuf;
 
 use confique::Config;
 
 pub(crate) use self::{
+    auth::{AuthSettings, OpenHealth},
     database::{DatabaseChoice, DatabaseSettings},
     health::HealthSettings,
     input::InputSettings,
+    limits::LimitSettings,
     log::{LogFormat, LogLevel, LogSettings},
     models::ModelSettings,
-    auth::{AuthSettings, OpenHealth},
     network::Network,
+    origin::Origin,
     secret::Secret,
     server::ServerSettings,
     sources::Sources,
+    tls::{TlsSettings, TlsVersion},
 };
 
 /// All settings.
@@ -48,6 +54,14 @@ pub(crate) struct Settings {
     /// Who may call. `docs/security.md` tells how to choose.
     #[config(nested)]
     pub(crate) auth: AuthSettings,
+
+    /// How much anybody may ask, counted in texts: a batch of 10 counts 10.
+    #[config(nested)]
+    pub(crate) rate_limit: LimitSettings,
+
+    /// Encryption on the way. Without a certificate the server speaks plain HTTP, for a proxy in front of it to encrypt.
+    #[config(nested)]
+    pub(crate) tls: TlsSettings,
 
     /// Which models answer, and with what resources.
     #[config(nested)]
@@ -101,6 +115,7 @@ impl Settings {
     /// [`ConfigError::Invalid`] with the variable to change.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         self.auth.check()?;
+        self.tls.check()?;
         self.models.check()?;
         self.database.check()
     }

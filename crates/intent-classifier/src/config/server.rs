@@ -7,7 +7,7 @@ use std::{
 
 use confique::Config;
 
-use super::Network;
+use super::{Network, Origin};
 
 /// Where the server listens, and how it starts and stops.
 #[derive(Clone, Debug, Config)]
@@ -26,6 +26,22 @@ pub(crate) struct ServerSettings {
     /// in the variable separated by commas.
     #[config(env = "TRUSTED_PROXIES", default = [], parse_env = confique::env::parse::list_by_comma)]
     pub(crate) trusted_proxies: Vec<Network>,
+
+    /// Origins whose pages may call from a browser, such as `https://console.example`; in the variable separated by
+    /// commas. None by default; `*` for any.
+    #[config(env = "CORS_ALLOWED_ORIGINS", default = [], parse_env = confique::env::parse::list_by_comma)]
+    pub(crate) cors_allowed_origins: Vec<Origin>,
+
+    /// Most connections at a time; more wait to be taken.
+    #[config(env = "MAX_CONNECTIONS", default = 10000)]
+    #[config(validate((1..=1_000_000).contains(max_connections), "there must be 1 to 1000000 connections"))]
+    pub(crate) max_connections: usize,
+
+    /// How long a connection may be without a request, in milliseconds: before its first, within the head of one, or
+    /// between two. Set it above the idle time of a proxy in front.
+    #[config(env = "IDLE_TIMEOUT_MS", default = 75000)]
+    #[config(validate(*idle_timeout_ms > 0, "the idle time must be above 0"))]
+    pub(crate) idle_timeout_ms: u64,
 
     /// How long a request may take, in milliseconds, from its first byte to its answer.
     #[config(env = "REQUEST_TIMEOUT_MS", default = 10000)]
@@ -51,6 +67,11 @@ impl ServerSettings {
     /// Returns how long a request may take.
     pub(crate) fn request_timeout(&self) -> Duration {
         Duration::from_millis(self.request_timeout_ms)
+    }
+
+    /// Returns how long a connection may be without a request.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
     }
 
     /// Returns how long new connections are taken while draining.

@@ -23,6 +23,7 @@ use super::{
     App,
     caller::{Caller, Peer, source},
     error::{self, Kind, Problem},
+    metering::Meter,
     request_id::RequestId,
     routes,
 };
@@ -83,13 +84,28 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
     let caller = match identify(&app, access, request.headers(), source).await {
         Ok(caller) => caller,
         Err(refusal) => {
+            // Guessing costs as much as asking.
+            if let Err(response) = Meter::start(&app, &Caller::anonymous(source, Scopes::default())) {
+                return *response;
+            }
             let request_id = request.extensions().get::<RequestId>().map(ToString::to_string);
             info!(request_id, %source, reason = %refusal, "refused");
             return refusal.into_response();
         }
     };
+    if !matches!(access, Some(Access::Scope(_))) {
+        request.extensions_mut().insert(caller);
+        return next.run(request).await;
+    }
+    let meter = match Meter::start(&app, &caller) {
+        Ok(meter) => meter,
+        Err(response) => return *response,
+    };
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    request.extensions_mut().insert(meter.clone());
+    let mut response = next.run(request).await;
+    meter.describe(response.headers_mut());
+    response
 }
 
 async fn identify(app: &App, access: Option<Access>, headers: &HeaderMap, source: IpAddr) -> Result<Caller, Refusal> {

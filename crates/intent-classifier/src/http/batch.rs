@@ -18,6 +18,7 @@ use super::{
     classify::{self, ClassifyAnswer, Millis, check_text, check_user_id},
     error::{BodyProblems, FieldError, Problem},
     request_id::RequestId,
+    suspicions::Screener,
 };
 use crate::{config::InputSettings, telemetry};
 
@@ -55,11 +56,14 @@ pub(crate) struct BatchAnswer<'a> {
 )]
 pub(super) async fn classify_batch(
     State(app): State<Arc<App>>,
+    Extension(request_id): Extension<RequestId>,
     Extension(caller): Extension<Caller>,
     JsonBody(body): JsonBody<BatchBody>,
 ) -> Result<Response, Problem> {
     let began = Instant::now();
-    let requests = body.into_requests(&app.input, &caller)?;
+    let screener = Screener { app: &app, request_id, caller: &caller };
+    let requests = body.into_requests(screener)?;
+    let texts: Vec<String> = requests.iter().map(|request| request.text.clone()).collect();
     let serving = app.serving()?;
     let decisions = match serving.engine().classify_batch(requests).await {
         Ok(decisions) => decisions,
@@ -68,6 +72,9 @@ pub(super) async fn classify_batch(
             return Err(error.into());
         }
     };
+    for (decision, text) in decisions.iter().zip(&texts) {
+        screener.decided(decision, text);
+    }
     let named: Vec<(RequestId, Decision)> =
         decisions.into_iter().map(|decision| (RequestId::new(), decision)).collect();
     let pack = serving.pack();
@@ -83,22 +90,27 @@ pub(super) async fn classify_batch(
 }
 
 impl BatchBody {
-    fn into_requests(self, input: &InputSettings, caller: &Caller) -> Result<Vec<ClassifyRequest>, Problem> {
+    fn into_requests(mut self, screener: Screener<'_>) -> Result<Vec<ClassifyRequest>, Problem> {
         let mut errors = Vec::new();
         if self.texts.is_empty() || self.texts.len() > InputSettings::MAX_BATCH_TEXTS {
             let message = format!("has {} texts, expected 1 to {}", self.texts.len(), InputSettings::MAX_BATCH_TEXTS);
             errors.push(FieldError::new("texts", message));
         } else {
             for (index, text) in self.texts.iter().enumerate() {
-                check_text(&format!("texts[{index}]"), text, input, &mut errors);
+                check_text(&format!("texts[{index}]"), text, &screener.app.input, &mut errors);
             }
         }
         check_user_id(self.user_id.as_deref(), &mut errors);
+        if errors.is_empty() {
+            let screened = self.texts.into_iter().enumerate();
+            self.texts =
+                screened.map(|(index, text)| screener.screen(&format!("texts[{index}]"), text, &mut errors)).collect();
+        }
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
         }
         let Self { texts, user_id, latency_requirement } = self;
-        let user_id = caller.user_id(user_id);
+        let user_id = screener.caller.user_id(user_id);
         let requests = texts.into_iter().map(|text| ClassifyRequest {
             user_id: user_id.clone(),
             latency_requirement: latency_requirement.unwrap_or_default(),
@@ -111,5 +123,9 @@ impl BatchBody {
 impl JsonRequest for BatchBody {
     fn max_bytes(input: &InputSettings) -> usize {
         input.max_batch_body_bytes()
+    }
+
+    fn texts(&self) -> usize {
+        self.texts.len()
     }
 }

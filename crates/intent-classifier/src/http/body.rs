@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::{
     App,
     error::{FieldError, Kind, Problem},
+    metering::Meter,
 };
 use crate::config::InputSettings;
 
@@ -27,6 +28,11 @@ const MAX_QUOTED_CHARS: usize = 120;
 pub(super) trait JsonRequest: DeserializeOwned {
     /// Returns the most bytes it may have.
     fn max_bytes(input: &InputSettings) -> usize;
+
+    /// Returns how many texts it holds, for the rate limit.
+    fn texts(&self) -> usize {
+        1
+    }
 }
 
 /// Reads a JSON body.
@@ -59,7 +65,11 @@ impl<T: JsonRequest> FromRequest<Arc<App>> for JsonBody<T> {
                 return Err(Problem::new(Kind::BodyTimeout, format!("the body must arrive within {limit_ms} ms")));
             }
         };
-        parse(&bytes).map(Self)
+        let body: T = parse(&bytes)?;
+        if let Some(meter) = head.extensions.get::<Meter>() {
+            meter.take_more(app, body.texts())?;
+        }
+        Ok(Self(body))
     }
 }
 

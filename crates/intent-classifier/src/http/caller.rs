@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use crate::{
     auth::{Authenticated, Identity, Scope, Scopes},
     config::Network,
+    limits::Source,
 };
 
 /// The other end of the connection; an extension of every request.
@@ -53,6 +54,19 @@ impl Caller {
     /// Tells whether he may do something.
     pub(super) fn may(&self, scope: Scope) -> bool {
         self.scopes.permit(scope)
+    }
+
+    /// Returns where the request came from.
+    pub(super) fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    /// Returns what his requests are counted as, when he showed who he is.
+    pub(super) fn counted_as(&self) -> Option<Source> {
+        match &self.kind {
+            CallerKind::Anonymous => None,
+            CallerKind::Known(Identity::Token { subject }) => Some(Source::User(String::from(&**subject))),
+        }
     }
 
     /// Returns whom the request is for: the subject of the token, else who the body says.

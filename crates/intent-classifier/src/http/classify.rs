@@ -22,6 +22,7 @@ use super::{
     caller::Caller,
     error::{BodyProblems, FieldError, Kind, Problem},
     request_id::RequestId,
+    suspicions::Screener,
 };
 use crate::{config::InputSettings, telemetry};
 
@@ -172,20 +173,23 @@ pub(super) async fn classify(
     JsonBody(body): JsonBody<ClassifyBody>,
 ) -> Result<Response, Problem> {
     let began = Instant::now();
-    let request = body.into_request(&app.input, &caller)?;
+    let screener = Screener { app: &app, request_id, caller: &caller };
+    let request = body.into_request(screener)?;
+    let text = request.text.clone();
     let serving = app.serving()?;
     let decision = serving.engine().classify(request).await;
     telemetry::decision::record(&app.metrics, request_id, decision.as_ref());
     let decision = decision?;
+    screener.decided(&decision, &text);
     let pack = serving.pack();
     Ok(Json(ClassifyAnswer::new(request_id, &decision, pack.attributes(&decision.best().intent), began.elapsed()))
         .into_response())
 }
 
 impl ClassifyBody {
-    fn into_request(self, input: &InputSettings, caller: &Caller) -> Result<ClassifyRequest, Problem> {
+    fn into_request(self, screener: Screener<'_>) -> Result<ClassifyRequest, Problem> {
         let mut errors = Vec::new();
-        check_text("text", &self.text, input, &mut errors);
+        check_text("text", &self.text, &screener.app.input, &mut errors);
         check_user_id(self.user_id.as_deref(), &mut errors);
         if self.latency_budget_ms.is_some_and(|budget_ms| !(budget_ms > 0.0 && budget_ms <= MAX_BUDGET_MS)) {
             errors.push(FieldError::new("latency_budget_ms", format!("must be above 0 and at most {MAX_BUDGET_MS}")));
@@ -193,15 +197,16 @@ impl ClassifyBody {
         if self.top_k.is_some_and(|top_k| !(1..=MAX_TOP_K).contains(&top_k)) {
             errors.push(FieldError::new("top_k", format!("must be 1 to {MAX_TOP_K}")));
         }
+        let text = if errors.is_empty() { screener.screen("text", self.text, &mut errors) } else { self.text };
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
         }
         Ok(ClassifyRequest {
-            user_id: caller.user_id(self.user_id),
+            user_id: screener.caller.user_id(self.user_id),
             latency_requirement: self.latency_requirement.unwrap_or_default(),
             latency_budget: self.latency_budget_ms.map(|budget_ms| Duration::from_secs_f64(budget_ms / 1000.0)),
             top_k: self.top_k.map_or(ClassifyRequest::DEFAULT_TOP_K, |top_k| top_k as usize),
-            ..ClassifyRequest::new(self.text)
+            ..ClassifyRequest::new(text)
         })
     }
 }
@@ -367,7 +372,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        auth::{Authenticated, Identity, Scopes},
+        auth::{Authenticated, Authenticator, Identity, Scopes},
         config::Settings,
     };
 
@@ -377,7 +382,9 @@ mod tests {
         let identity = Identity::Token { subject: Arc::from("alice") };
         let alice = Caller::known(source, Authenticated { identity, scopes: Scopes::ALL });
         let nobody = Caller::anonymous(source, Scopes::ALL);
-        let input = Settings::defaults().input;
+        let settings = Settings::defaults();
+        let authenticator = Authenticator::new(&settings.auth).expect("the defaults name no key");
+        let app = App::new(&settings, authenticator, None);
         for (caller, body, expected) in [
             (&alice, r#"{"text": "a", "user_id": "bob"}"#, Some("alice")),
             (&alice, r#"{"text": "a"}"#, Some("alice")),
@@ -385,7 +392,8 @@ mod tests {
             (&nobody, r#"{"text": "a"}"#, None),
         ] {
             let body: ClassifyBody = serde_json::from_str(body).expect("a body");
-            let request = body.into_request(&input, caller).expect("a valid body");
+            let request =
+                body.into_request(Screener { app: &app, request_id: RequestId::new(), caller }).expect("a valid body");
             assert_eq!(request.user_id.as_deref(), expected);
         }
     }

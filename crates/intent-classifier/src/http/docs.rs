@@ -18,6 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
     tags(
         (name = "intents", description = "Text in, intent out"),
         (name = "models", description = "The models that answer"),
+        (name = "audit", description = "Who did what"),
         (name = "health", description = "Probes and metrics"),
     )
 )]

@@ -33,6 +33,7 @@ pub(crate) enum Kind {
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidField,
+    RateLimited,
     Internal,
     NotReady,
     Overloaded,
@@ -42,7 +43,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds, by status.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::MalformedJson,
         Self::InvalidCredentials,
         Self::Unauthenticated,
@@ -54,6 +55,7 @@ impl Kind {
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidField,
+        Self::RateLimited,
         Self::Internal,
         Self::NotReady,
         Self::Overloaded,
@@ -81,6 +83,9 @@ impl Kind {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
             }
             Self::InvalidField => (StatusCode::UNPROCESSABLE_ENTITY, "invalid-field", "A field is not valid"),
+            Self::RateLimited => {
+                (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "The caller has asked more than he may")
+            }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed"),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The server is still starting"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "There is more work than can be taken"),
@@ -309,7 +314,13 @@ impl IntoResponses for AnyProblem {
 
 /// Describes the failures of callers who may not, which any operation can have.
 pub(super) fn access_problems() -> BTreeMap<String, RefOr<ResponseDoc>> {
-    document(&[Kind::InvalidCredentials, Kind::Unauthenticated, Kind::Forbidden, Kind::KeysUnavailable])
+    document(&[
+        Kind::InvalidCredentials,
+        Kind::Unauthenticated,
+        Kind::Forbidden,
+        Kind::RateLimited,
+        Kind::KeysUnavailable,
+    ])
 }
 
 /// Describes each status once, with an example of every kind that has it.

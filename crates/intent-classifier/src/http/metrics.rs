@@ -1,6 +1,6 @@
 //! `/metrics`: what Prometheus scrapes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -44,10 +44,18 @@ impl App {
     pub(super) fn state(&self) -> MetricState {
         let dependencies = dependencies(self);
         let heartbeat_age = self.health.heartbeat.age();
+        let certificate_expiry = self.tls.as_ref().map(|tls| Duration::from_secs(tls.expires_at().max(0) as u64));
         let Ok(serving) = self.serving() else {
             let models = ModelKind::ALL.map(ModelState::not_configured).to_vec();
             let cache = vec![CacheState { layer: CacheLayer::Memory, entries: 0, bytes: 0 }];
-            return MetricState { models, dependencies, cache, heartbeat_age, ..MetricState::default() };
+            return MetricState {
+                models,
+                dependencies,
+                cache,
+                certificate_expiry,
+                heartbeat_age,
+                ..MetricState::default()
+            };
         };
         let engine = serving.engine();
         let cache = engine.cache();
@@ -64,6 +72,7 @@ impl App {
                 texts_in_flight_limit: engine.capacity(),
                 queue_length: engine.waiting(),
             },
+            certificate_expiry,
             heartbeat_age,
             ..MetricState::default()
         }

@@ -3,6 +3,7 @@
 mod access;
 mod batch;
 mod body;
+mod browser;
 mod caller;
 mod classify;
 mod docs;
@@ -10,14 +11,16 @@ mod error;
 mod health;
 mod intents;
 mod layers;
+mod metering;
 mod metrics;
 mod models;
 mod request_id;
 mod routes;
+mod suspicions;
 
 use std::{
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -36,11 +39,14 @@ pub(crate) use self::{
 };
 
 use crate::{
-    health::Health,
     auth::Authenticator,
-    config::{InputSettings, Network, Settings},
+    config::{InputSettings, Network, Origin, Settings},
+    health::Health,
+    limits::RateLimiter,
+    screening::Screening,
     serving::Serving,
     telemetry::metrics::Metrics,
+    tls::Tls,
 };
 
 /// What every handler sees.
@@ -56,6 +62,14 @@ pub(crate) struct App {
     pub(crate) authenticator: Authenticator,
     /// Which paths need no authentication.
     pub(crate) access_policy: AccessPolicy,
+    /// Counts what everybody asks.
+    pub(crate) limiter: RateLimiter,
+    /// Looks at texts.
+    pub(crate) screening: Screening,
+    /// Whose pages may call from a browser.
+    pub(crate) cors_allowed_origins: Vec<Origin>,
+    /// The certificate, when connections are encrypted here.
+    pub(crate) tls: Option<Arc<Tls>>,
     /// Everything that is counted.
     pub(crate) metrics: Metrics,
     /// What background checks have found.
@@ -67,7 +81,7 @@ pub(crate) struct App {
 
 impl App {
     /// Makes the state of a server that is starting.
-    pub(crate) fn new(settings: &Settings, authenticator: Authenticator) -> Self {
+    pub(crate) fn new(settings: &Settings, authenticator: Authenticator, tls: Option<Arc<Tls>>) -> Self {
         Self {
             input: settings.input.clone(),
             request_timeout: settings.server.request_timeout(),
@@ -76,6 +90,10 @@ impl App {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             authenticator,
             access_policy: AccessPolicy::new(&settings.auth),
+            limiter: RateLimiter::new(&settings.rate_limit),
+            screening: Screening::new(&settings.input.refuse_suspicious),
+            cors_allowed_origins: settings.server.cors_allowed_origins.clone(),
+            tls,
             phase: PhaseCell::default(),
             serving: OnceLock::new(),
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Router, http::Method, middleware::from_fn_with_state};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::{OpenApi, openapi::path::PathItem};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -10,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     access::{self, Access},
-    batch, classify, docs, error, health, intents, layers, metrics, models,
+    batch, browser, classify, docs, error, health, intents, layers, metrics, models, suspicions,
 };
 use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
@@ -26,6 +27,8 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .layer(from_fn_with_state(Arc::clone(app), access::guard))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn_with_state(Arc::clone(app), layers::envelope))
+        .layer(from_fn_with_state(Arc::clone(app), browser::protect))
+        .layer(option_layer(browser::cross_origin(&app.cors_allowed_origins)))
         .with_state(Arc::clone(app))
 }
 
@@ -79,6 +82,7 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(batch::classify_batch))
         .routes(routes!(intents::types))
         .routes(routes!(models::reload))
+        .routes(routes!(suspicions::suspicious_inputs))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -87,13 +87,11 @@ impl Metrics {
     }
 
     /// Counts a request that was refused because a limit was reached.
-    #[expect(dead_code, reason = "there are no limits yet")]
     pub(crate) fn rate_limited(&self, scope: RateLimitScope) {
         self.rate_limited_requests.get_or_create(&ScopeLabels { scope }).inc();
     }
 
     /// Counts a suspicious text.
-    #[expect(dead_code, reason = "texts are not looked at yet")]
     pub(crate) fn adversarial_input(&self, kind: AdversarialKind) {
         self.adversarial_inputs.get_or_create(&AdversarialLabels { kind }).inc();
     }

@@ -329,7 +329,9 @@ fn an_open_door_is_said_loudly() {
 
 #[tokio::test]
 async fn settings_say_which_paths_are_open() {
-    let cases: [(&[(&str, &str)], &[&str], &[&str]); 2] = [
+    type Paths = &'static [&'static str];
+    type Settings = &'static [(&'static str, &'static str)];
+    let cases: [(Settings, Paths, Paths); 2] = [
         (
             &[],
             &["/health", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs/"],
