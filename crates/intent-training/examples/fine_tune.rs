@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use intent_model::calibration::softmax;
+use intent_model::calibration::{Scaling, softmax};
 use intent_training::{
     calibrate, data,
     dataset::{Dataset, Labelled},
@@ -57,9 +57,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let trained = fine_tune(&dataset, &place, &options, &Lines::default())?;
 
     let labels: Vec<u32> = trained.validation.iter().map(|row| row.label).collect();
-    let temperature = calibrate::fit_temperature(&trained.validation_logits, &labels);
-    println!("best epoch {}, temperature {temperature:.3}", trained.best_epoch);
-    report("validation", &trained.validation_logits, &labels, temperature);
+    let scaling = calibrate::fit_scaling(&trained.validation_logits, &labels);
+    println!("best epoch {}, {scaling:?}", trained.best_epoch);
+    report("validation", &trained.validation_logits, &labels, scaling);
     let texts = |file: &str| -> Result<(Vec<String>, Vec<u32>), Box<dyn std::error::Error>> {
         let rows = data::read_file(Path::new(file))?;
         let label = |intent: &str| dataset.labels.index_of(intent).map_or(u32::MAX, |label| label as u32);
@@ -74,11 +74,11 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(file) = measure {
         let (texts, labels) = texts(&file)?;
         in_scope = logits(&texts)?;
-        report(&file, &in_scope, &labels, temperature);
+        report(&file, &in_scope, &labels, scaling);
     }
     if let Some(file) = foreign {
         let foreign = logits(&texts(&file)?.0)?;
-        for at in [1.0, temperature] {
+        for at in [1.0, scaling.temperature] {
             let energies = |rows: &[Vec<f32>]| rows.iter().map(|row| energy(row, at)).collect::<Vec<_>>();
             let maxima = |rows: &[Vec<f32>]| {
                 rows.iter().map(|row| -softmax(row, at).into_iter().fold(0.0, f32::max)).collect::<Vec<_>>()
@@ -91,9 +91,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn report(name: &str, logits: &[Vec<f32>], labels: &[u32], temperature: f32) {
+fn report(name: &str, logits: &[Vec<f32>], labels: &[u32], scaling: Scaling) {
     let accuracy = metrics::accuracy(logits, labels);
-    let ece = metrics::expected_calibration_error(&calibrate::answers(logits, labels, temperature));
+    let ece = metrics::expected_calibration_error(&calibrate::answers(logits, labels, scaling));
     println!("{name}: accuracy {:.2} %, ECE {ece:.4}, {} rows", 100.0 * accuracy, labels.len());
 }
 

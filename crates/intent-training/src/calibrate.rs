@@ -1,48 +1,74 @@
 //! Fits what turns scores into confidence and decisions, on predictions for rows the model was not trained on.
 
-use intent_model::{OutOfScopeGate, calibration::softmax};
+use intent_model::{OutOfScopeGate, calibration::Scaling};
+use rayon::prelude::*;
 
 use crate::evaluation::metrics::{argmax, quantile};
 
-/// Returns the temperature at which the logits explain the labels best (least negative log-likelihood).
-///
-/// Guo et al. 2017, "On Calibration of Modern Neural Networks". The loss has one minimum in the logarithm of the
-/// temperature, found by golden-section search between 0.001 and 1,000; no rows give 1.
-pub fn fit_temperature(logits: &[Vec<f32>], labels: &[u32]) -> f32 {
+/// Returns the scaling at which the logits explain the labels best (least negative log-likelihood): a temperature, and
+/// a shift where that explains them better by more than chance would. No rows give the identity.
+pub fn fit_scaling(logits: &[Vec<f32>], labels: &[u32]) -> Scaling {
+    /// Half the 99.9 % quantile of chi-squared with one degree of freedom: by the likelihood-ratio test, what a
+    /// needless parameter hardly ever gains, in nats over all rows.
+    const WORTH_A_PARAMETER: f64 = 5.41;
+    const SHIFTS: (f32, f32) = (-6.0, 4.0);
     if logits.is_empty() {
-        return 1.0;
+        return Scaling::IDENTITY;
     }
-    let loss = |log_temperature: f32| negative_log_likelihood(logits, labels, log_temperature.exp());
-    let (mut low, mut high) = (-3.0_f32 * std::f32::consts::LN_10, 3.0 * std::f32::consts::LN_10);
+    let loss = |scaling: Scaling| negative_log_likelihood(logits, labels, scaling);
+    let softmax = fit_temperature(logits, labels);
+    let centre = softmax.temperature.ln();
+    let with = |shift: f32| {
+        let scaling = |log_temperature: f32| Scaling { temperature: log_temperature.exp(), shift: Some(shift) };
+        // What saturates must be steeper before it does.
+        scaling(minimum(centre - 2.5, centre + 0.5, 0.01, |at| loss(scaling(at))))
+    };
+    let shifted = with(minimum(SHIFTS.0, SHIFTS.1, 0.1, |shift| loss(with(shift))));
+    let gain = (loss(softmax) - loss(shifted)) * logits.len() as f64;
+    if gain > WORTH_A_PARAMETER { shifted } else { softmax }
+}
+
+/// Returns the best scaling without a shift.
+pub fn fit_temperature(logits: &[Vec<f32>], labels: &[u32]) -> Scaling {
+    const FARTHEST: f32 = 3.0 * std::f32::consts::LN_10;
+    let softmax = |log_temperature: f32| Scaling { temperature: log_temperature.exp(), shift: None };
+    softmax(minimum(-FARTHEST, FARTHEST, 1e-4, |at| negative_log_likelihood(logits, labels, softmax(at))))
+}
+
+/// Finds where a function with one minimum between `low` and `high` has it, to within `tolerance`, by golden-section
+/// search.
+fn minimum(mut low: f32, mut high: f32, tolerance: f32, value: impl Fn(f32) -> f64) -> f32 {
     const GOLDEN: f32 = 0.618_034;
     let (mut left, mut right) = (high - GOLDEN * (high - low), low + GOLDEN * (high - low));
-    let (mut loss_left, mut loss_right) = (loss(left), loss(right));
-    while high - low > 1e-4 {
-        if loss_left < loss_right {
-            (high, right, loss_right) = (right, left, loss_left);
+    let (mut value_left, mut value_right) = (value(left), value(right));
+    while high - low > tolerance {
+        if value_left < value_right {
+            (high, right, value_right) = (right, left, value_left);
             left = high - GOLDEN * (high - low);
-            loss_left = loss(left);
+            value_left = value(left);
         } else {
-            (low, left, loss_left) = (left, right, loss_right);
+            (low, left, value_left) = (left, right, value_right);
             right = low + GOLDEN * (high - low);
-            loss_right = loss(right);
+            value_right = value(right);
         }
     }
-    f32::midpoint(low, high).exp()
+    f32::midpoint(low, high)
 }
 
 /// Returns the mean negative log-likelihood of the labels, in nats.
-pub fn negative_log_likelihood(logits: &[Vec<f32>], labels: &[u32], temperature: f32) -> f64 {
+pub fn negative_log_likelihood(logits: &[Vec<f32>], labels: &[u32], scaling: Scaling) -> f64 {
     let one = |(logits, &label): (&Vec<f32>, &u32)| {
-        let confidence = softmax(logits, temperature)[label as usize];
+        let confidence = scaling.confidences(logits)[label as usize];
         -f64::from(confidence.max(f32::MIN_POSITIVE)).ln()
     };
-    logits.iter().zip(labels).map(one).sum::<f64>() / logits.len() as f64
+    // Summed in order, so that the result does not depend on the number of threads.
+    let losses: Vec<f64> = logits.par_iter().zip(labels).map(one).collect();
+    losses.iter().sum::<f64>() / logits.len() as f64
 }
 
 /// Returns the mean squared distance of the confidences from the truth, summed over labels, 0 to 2 (Brier 1950).
-pub fn brier(logits: &[Vec<f32>], labels: &[u32], temperature: f32) -> f64 {
-    let one = |(logits, &label): (&Vec<f32>, &u32)| squared_distance(&softmax(logits, temperature), label as usize);
+pub fn brier(logits: &[Vec<f32>], labels: &[u32], scaling: Scaling) -> f64 {
+    let one = |(logits, &label): (&Vec<f32>, &u32)| squared_distance(&scaling.confidences(logits), label as usize);
     logits.iter().zip(labels).map(one).sum::<f64>() / logits.len().max(1) as f64
 }
 
@@ -53,9 +79,9 @@ pub(crate) fn squared_distance(confidences: &[f32], label: usize) -> f64 {
 }
 
 /// Returns the confidence of each row's likeliest label and whether it is right.
-pub fn answers(logits: &[Vec<f32>], labels: &[u32], temperature: f32) -> Vec<(f32, bool)> {
+pub fn answers(logits: &[Vec<f32>], labels: &[u32], scaling: Scaling) -> Vec<(f32, bool)> {
     let one = |(logits, &label): (&Vec<f32>, &u32)| {
-        let confidences = softmax(logits, temperature);
+        let confidences = scaling.confidences(logits);
         let best = argmax(&confidences);
         (confidences[best], best == label as usize)
     };
@@ -118,8 +144,31 @@ mod tests {
     fn the_temperature_that_made_the_labels_is_found_again() {
         // At temperature 2, logits (2 ln 3, 0) mean 3 to 1.
         let logits = vec![vec![2.0 * 3.0_f32.ln(), 0.0]; 4];
-        let temperature = fit_temperature(&logits, &[0, 0, 0, 1]);
-        assert!((temperature - 2.0).abs() < 0.01, "{temperature}");
+        let scaling = fit_scaling(&logits, &[0, 0, 0, 1]);
+        assert!((scaling.temperature - 2.0).abs() < 0.01 && scaling.shift.is_none(), "{scaling:?}");
+        assert_eq!(fit_scaling(&[], &[]), Scaling::IDENTITY);
+    }
+
+    #[test]
+    fn the_confidences_that_made_the_labels_are_found_again() {
+        // Of every kind of row, each label as often as the scaling says.
+        let truth = Scaling { temperature: 0.2, shift: Some(0.5) };
+        let kinds = [[1.2, 0.9, -1.0], [0.4, 0.1, -0.9], [1.5, -0.2, -1.1], [-0.3, -0.6, -0.8], [-0.9, -1.0, -1.1]];
+        let (mut logits, mut labels) = (Vec::new(), Vec::new());
+        for kind in kinds {
+            for (label, confidence) in (0..).zip(truth.confidences(&kind)) {
+                let rows = (confidence * 400.0).round() as usize;
+                logits.extend(std::iter::repeat_n(kind.to_vec(), rows));
+                labels.extend(std::iter::repeat_n(label, rows));
+            }
+        }
+        let found = fit_scaling(&logits, &labels);
+        assert!(found.shift.is_some(), "{found:?}");
+        for kind in kinds {
+            for (found, truth) in found.confidences(&kind).into_iter().zip(truth.confidences(&kind)) {
+                assert!((found - truth).abs() < 0.02, "{found} is not {truth}");
+            }
+        }
     }
 
     #[test]
@@ -133,8 +182,8 @@ mod tests {
     #[test]
     fn doubt_and_error_cost_by_the_square() {
         // Even odds miss each of two labels by a half; a sure and wrong answer misses both by one.
-        assert!((brier(&[vec![0.0, 0.0]], &[1], 1.0) - 0.5).abs() < 1e-6);
-        assert!((brier(&[vec![0.0, 0.0], vec![99.0, 0.0]], &[1, 1], 1.0) - 1.25).abs() < 1e-6);
+        assert!((brier(&[vec![0.0, 0.0]], &[1], Scaling::IDENTITY) - 0.5).abs() < 1e-6);
+        assert!((brier(&[vec![0.0, 0.0], vec![99.0, 0.0]], &[1, 1], Scaling::IDENTITY) - 1.25).abs() < 1e-6);
     }
 
     proptest! {

@@ -54,12 +54,12 @@ impl<'a> Evidence<'a> {
         })
     }
 
-    /// Fits temperature, out-of-scope gate and accept threshold.
+    /// Fits scaling, out-of-scope gate and accept threshold.
     pub(crate) fn calibrate(&self, options: &TrainOptions) -> Calibration {
-        let temperature = calibrate::fit_temperature(&self.logits, &self.targets);
-        let answers = calibrate::answers(&self.logits, &self.targets, temperature);
+        let scaling = calibrate::fit_scaling(&self.logits, &self.targets);
+        let answers = calibrate::answers(&self.logits, &self.targets, scaling);
         Calibration {
-            temperature,
+            scaling,
             out_of_scope: calibrate::fit_gate(&self.in_scope, &self.foreign, options.in_scope_retention),
             accept_threshold: calibrate::solve_accept_threshold(&answers, options.target_error).threshold,
         }
@@ -72,7 +72,7 @@ impl<'a> Evidence<'a> {
         measured_on: MeasuredOn,
         hyper_parameters: BTreeMap<String, f64>,
     ) -> ModelMetrics {
-        let answers = calibrate::answers(&self.logits, &self.targets, calibration.temperature);
+        let answers = calibrate::answers(&self.logits, &self.targets, calibration.scaling);
         let accepted = acceptance(&answers, calibration.accept_threshold);
         let pairs = self.logits.iter().zip(&self.targets).map(|(row, &label)| (label as usize, metrics::argmax(row)));
         ModelMetrics {
@@ -81,7 +81,7 @@ impl<'a> Evidence<'a> {
             accuracy: metrics::accuracy(&self.logits, &self.targets),
             macro_f1: macro_f1(&ConfusionMatrix::count(self.labels, pairs).per_intent()),
             ece: metrics::expected_calibration_error(&answers),
-            brier: Some(calibrate::brier(&self.logits, &self.targets, calibration.temperature)),
+            brier: Some(calibrate::brier(&self.logits, &self.targets, calibration.scaling)),
             auroc: metrics::auroc(&self.in_scope, &self.foreign),
             coverage: accepted.coverage,
             accepted_error: accepted.error,

@@ -6,6 +6,7 @@
 //! [`progress::Progress`].
 
 pub mod calibrate;
+mod centroids;
 pub mod data;
 pub mod dataset;
 pub mod evaluation;

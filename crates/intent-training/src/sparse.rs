@@ -18,11 +18,11 @@ pub struct FeatureRows {
 
 impl FeatureRows {
     /// Computes the n-gram features of every text, in parallel.
-    pub fn of_texts(ngrams: &Ngrams, texts: &[&str]) -> Self {
+    pub fn of_texts(ngrams: &Ngrams, texts: &[impl AsRef<str> + Sync]) -> Self {
         let rows: Vec<(Vec<u32>, Vec<f32>)> = texts
             .par_iter()
             .map_init(Features::default, |features, text| {
-                ngrams.features(text, features);
+                ngrams.features(text.as_ref(), features);
                 (features.indices.clone(), features.values.clone())
             })
             .collect();

@@ -1,6 +1,6 @@
 //! Examples to trained and calibrated models.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use intent_model::{
     Calibration, Hybrid, Labels, Model, ModelError, SentenceEncoder,
@@ -13,6 +13,7 @@ use intent_model::{
 
 use crate::{
     calibrate,
+    centroids::Centroids,
     dataset::{Dataset, deal_folds},
     evaluation::metrics,
     evidence::Evidence,
@@ -72,6 +73,9 @@ pub struct Trained {
 const COSTS: [f32; 3] = [0.5, 1.0, 2.0];
 /// The lengths of the embedding, beside n-grams of length 1 per block, that training chooses from.
 const SCALES: [f32; 3] = [1.0, 2.0, 3.0];
+/// How much the likeness to an intent's centroid counts beside the margin, which training chooses from: with few examples
+/// a margin is a matter of luck and a mean is not. Some of it always helps to notice foreign texts.
+const CENTROID_WEIGHTS: [f32; 3] = [0.5, 1.0, 2.0];
 /// The cost of the hybrid while its scale is chosen, and after: the embedding separates well, so it hardly matters.
 const HYBRID_COST: f32 = 0.5;
 /// Texts embedded at a time.
@@ -95,19 +99,19 @@ pub fn train(
 fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progress) -> Fitted<Linear> {
     let folds = Folds::deal(dataset, options);
     progress.stage("linear", (COSTS.len() * options.folds) as u64 + 1);
-    let (cost, predicted) = best_of(&COSTS, &folds.targets, |cost| folds.predict(None, options.svm(cost), progress));
+    let tried = COSTS.map(|cost| (cost, folds.predict(None, options.svm(cost), progress).logits));
+    let (cost, predicted) = best_of(tried, folds.judged());
 
-    let ngrams = Ngrams::fit(folds.texts.iter().copied(), NgramOptions::default());
+    let ngrams = Ngrams::fit(folds.texts(), NgramOptions::default());
     let rows = FeatureRows::of_texts(&ngrams, &folds.texts);
     let weights = svm::fit(&rows, &folds.targets, folds.labels, options.svm(cost));
     progress.advance(1);
 
-    let foreign: Vec<&str> = dataset.out_of_scope.iter().map(String::as_str).collect();
-    let foreign = weights.decide_all(&FeatureRows::of_texts(&ngrams, &foreign));
+    let foreign = weights.decide_all(&FeatureRows::of_texts(&ngrams, &dataset.out_of_scope));
     let model = Linear::new(dataset.labels.clone(), ngrams, &weights.sparse, weights.bias.clone());
     let foreignness = |logits: &[f32]| -logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let hyper_parameters = BTreeMap::from([("cost".to_owned(), f64::from(cost))]);
-    summarise(model, predicted, &foreign, &folds.targets, foreignness, hyper_parameters, options)
+    summarise(model, predicted, &foreign, folds.judged(), foreignness, hyper_parameters, options)
 }
 
 fn train_hybrid(
@@ -117,44 +121,53 @@ fn train_hybrid(
     progress: &dyn Progress,
 ) -> Result<Fitted<Hybrid>, ModelError> {
     let folds = Folds::deal(dataset, options);
-    let foreign: Vec<&str> = dataset.out_of_scope.iter().map(String::as_str).collect();
-    progress.stage("embeddings", (folds.texts.len() + foreign.len()) as u64);
+    progress.stage("embeddings", (folds.texts.len() + dataset.out_of_scope.len()) as u64);
     let embeddings = embed(encoder, &folds.texts, progress)?;
-    let foreign_embeddings = embed(encoder, &foreign, progress)?;
-    let centre = mean(&embeddings, encoder.dimension());
+    let foreign_embeddings = embed(encoder, &dataset.out_of_scope, progress)?;
+    let centre = mean(&embeddings[..folds.fold.len()], encoder.dimension());
     let dense = |embeddings: &[Vec<f32>], scale: f32| -> Vec<f32> {
         embeddings.iter().flat_map(|embedding| EmbeddingWeights::features(&centre, scale, embedding)).collect()
     };
 
     progress.stage("hybrid", (SCALES.len() * options.folds) as u64 + 1);
     let svm = options.svm(HYBRID_COST);
-    let (scale, predicted) = best_of(&SCALES, &folds.targets, |scale| {
-        folds.predict(Some((&dense(&embeddings, scale), encoder.dimension())), svm, progress)
+    let tried = SCALES.into_iter().flat_map(|scale| {
+        let predicted = folds.predict(Some((&dense(&embeddings, scale), encoder.dimension())), svm, progress);
+        CENTROID_WEIGHTS.map(|weight| ((scale, weight), predicted.blend(weight)))
     });
+    let ((scale, centroid_weight), predicted) = best_of(tried, folds.judged());
 
-    let ngrams = Ngrams::fit(folds.texts.iter().copied(), NgramOptions::default());
-    let join = |texts: &[&str], embeddings: &[Vec<f32>]| {
-        FeatureRows::of_texts(&ngrams, texts).with_dense(dense(embeddings, scale), encoder.dimension())
-    };
-    let weights = svm::fit(&join(&folds.texts, &embeddings), &folds.targets, folds.labels, svm);
+    let ngrams = Ngrams::fit(folds.texts(), NgramOptions::default());
+    let join =
+        |rows: FeatureRows, embeddings: &[Vec<f32>]| rows.with_dense(dense(embeddings, scale), encoder.dimension());
+    let rows = join(FeatureRows::of_texts(&ngrams, &folds.texts), &embeddings);
+    let mut weights = svm::fit(&rows, &folds.targets, folds.labels, svm);
+    Centroids::of(&rows, &folds.targets, folds.labels).add_to(&mut weights, centroid_weight);
     progress.advance(1);
 
-    let foreign = weights.decide_all(&join(&foreign, &foreign_embeddings));
+    let foreign = weights.decide_all(&join(FeatureRows::of_texts(&ngrams, &dataset.out_of_scope), &foreign_embeddings));
     let linear = Linear::new(dataset.labels.clone(), ngrams, &weights.sparse, weights.bias.clone());
     let embedding = EmbeddingWeights { centre, scale, weights: weights.dense };
     let model = Hybrid::new(linear, embedding, encoder.clone());
-    let hyper_parameters =
-        BTreeMap::from([("cost".to_owned(), f64::from(HYBRID_COST)), ("embedding_scale".to_owned(), f64::from(scale))]);
-    Ok(summarise(model, predicted, &foreign, &folds.targets, energy, hyper_parameters, options))
+    let hyper_parameters = BTreeMap::from([
+        ("cost".to_owned(), f64::from(HYBRID_COST)),
+        ("embedding_scale".to_owned(), f64::from(scale)),
+        ("centroid_weight".to_owned(), f64::from(centroid_weight)),
+    ]);
+    Ok(summarise(model, predicted, &foreign, folds.judged(), energy, hyper_parameters, options))
 }
 
 /// Embeds texts on all cores.
-fn embed(encoder: &SentenceEncoder, texts: &[&str], progress: &dyn Progress) -> Result<Vec<Vec<f32>>, ModelError> {
+fn embed(
+    encoder: &SentenceEncoder,
+    texts: &[impl AsRef<str> + Sync],
+    progress: &dyn Progress,
+) -> Result<Vec<Vec<f32>>, ModelError> {
     // Batches of like length pad little.
     let mut order: Vec<usize> = (0..texts.len()).collect();
-    order.sort_by_key(|&at| texts[at].len());
+    order.sort_by_key(|&at| texts[at].as_ref().len());
     let batches = map_chunks(&order, EMBEDDING_BATCH, |batch| {
-        let embedded = encoder.embed(&batch.iter().map(|&at| texts[at]).collect::<Vec<_>>())?;
+        let embedded = encoder.embed(&batch.iter().map(|&at| texts[at].as_ref()).collect::<Vec<_>>())?;
         progress.advance(batch.len() as u64);
         Ok::<_, ModelError>(embedded)
     })?;
@@ -174,48 +187,76 @@ fn mean(embeddings: &[Vec<f32>], dimension: usize) -> Vec<f32> {
 }
 
 /// Returns the candidate whose out-of-fold predictions are most accurate, of equals the likeliest, with these.
-fn best_of(candidates: &[f32], targets: &[u32], predict: impl Fn(f32) -> OutOfFold) -> (f32, OutOfFold) {
-    let judge = |predicted: &OutOfFold| {
-        let temperature = calibrate::fit_temperature(&predicted.logits, targets);
-        let loss = calibrate::negative_log_likelihood(&predicted.logits, targets, temperature);
-        (metrics::accuracy(&predicted.logits, targets), -loss)
+fn best_of<C>(tried: impl IntoIterator<Item = (C, Vec<Vec<f32>>)>, targets: &[u32]) -> (C, Vec<Vec<f32>>) {
+    let judge = |predicted: &[Vec<f32>]| {
+        let scaling = calibrate::fit_temperature(predicted, targets);
+        (metrics::accuracy(predicted, targets), -calibrate::negative_log_likelihood(predicted, targets, scaling))
     };
-    let tried = candidates.iter().map(|&candidate| (candidate, predict(candidate)));
-    let judged = tried.map(|(candidate, predicted)| (judge(&predicted), candidate, predicted));
+    let judged = tried.into_iter().map(|(candidate, predicted)| (judge(&predicted), candidate, predicted));
     let best = judged.max_by(|(a, ..), (b, ..)| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
     let (_, candidate, predicted) = best.expect("there are candidates");
     (candidate, predicted)
 }
 
-/// The training rows, dealt into folds.
+/// The training rows, dealt into folds, and the names of the intents.
+///
+/// A name says much about an intent: as words it is one more example of it, part of every training and judged never.
 struct Folds<'a> {
-    texts: Vec<&'a str>,
+    /// The training texts, and after them the names.
+    texts: Vec<Cow<'a, str>>,
+    /// The label of each text.
     targets: Vec<u32>,
     labels: usize,
+    /// The fold of each training row.
     fold: Vec<usize>,
     count: usize,
 }
 
-/// Predictions of rows by models that had not seen them.
+/// What models say of the training rows that they have not seen.
 struct OutOfFold {
     logits: Vec<Vec<f32>>,
+    /// The cosine of each row's dense features and each centroid; empty without dense features.
+    likeness: Vec<Vec<f32>>,
+}
+
+impl OutOfFold {
+    /// Adds the likeness, `weight` times, to the logits.
+    fn blend(&self, weight: f32) -> Vec<Vec<f32>> {
+        let blend = |(logits, likeness): (&Vec<f32>, &Vec<f32>)| {
+            logits.iter().zip(likeness).map(|(logit, likeness)| logit + weight * likeness).collect()
+        };
+        self.logits.iter().zip(&self.likeness).map(blend).collect()
+    }
 }
 
 impl<'a> Folds<'a> {
     fn deal(dataset: &'a Dataset, options: &TrainOptions) -> Self {
-        let (texts, targets) = (dataset.training_texts(), dataset.training_labels());
-        let fold = deal_folds(&texts, &targets, options.folds, options.seed);
+        let (rows, mut targets) = (dataset.training_texts(), dataset.training_labels());
+        let fold = deal_folds(&rows, &targets, options.folds, options.seed);
+        let mut texts: Vec<Cow<'a, str>> = rows.into_iter().map(Cow::Borrowed).collect();
+        texts.extend(dataset.labels.iter().map(|name| Cow::Owned(name.replace(['_', '-'], " "))));
+        targets.extend(0..dataset.labels.len() as u32);
         Self { texts, targets, labels: dataset.labels.len(), fold, count: options.folds }
     }
 
-    /// Predicts every row by a model trained on the other folds; `dense` holds features that do not depend on the
-    /// training rows, row by row, and their number.
+    /// Returns the labels of the training rows alone.
+    fn judged(&self) -> &[u32] {
+        &self.targets[..self.fold.len()]
+    }
+
+    fn texts(&self) -> impl Iterator<Item = &str> {
+        self.texts.iter().map(Cow::as_ref)
+    }
+
+    /// Predicts every training row by a model trained on the other folds and the names; `dense` holds features that do
+    /// not depend on the training rows, text by text, and their number.
     fn predict(&self, dense: Option<(&[f32], usize)>, svm: SvmOptions, progress: &dyn Progress) -> OutOfFold {
-        let mut logits = vec![Vec::new(); self.texts.len()];
+        let rows = self.fold.len();
+        let mut predicted = OutOfFold { logits: vec![Vec::new(); rows], likeness: vec![Vec::new(); rows] };
         for fold in 0..self.count {
             let (held_out, kept): (Vec<usize>, Vec<usize>) =
-                (0..self.texts.len()).partition(|&row| self.fold[row] == fold);
-            let texts = |rows: &[usize]| -> Vec<&str> { rows.iter().map(|&row| self.texts[row]).collect() };
+                (0..self.texts.len()).partition(|&row| self.fold.get(row) == Some(&fold));
+            let texts = |rows: &[usize]| -> Vec<&str> { rows.iter().map(|&row| self.texts[row].as_ref()).collect() };
             let ngrams = Ngrams::fit(texts(&kept), NgramOptions::default());
             let features = |rows: &[usize]| {
                 let features = FeatureRows::of_texts(&ngrams, &texts(rows));
@@ -228,20 +269,23 @@ impl<'a> Folds<'a> {
                 }
             };
             let targets: Vec<u32> = kept.iter().map(|&row| self.targets[row]).collect();
-            let weights = svm::fit(&features(&kept), &targets, self.labels, svm);
-            for (&row, decision) in held_out.iter().zip(weights.decide_all(&features(&held_out))) {
-                logits[row] = decision;
+            let (kept, unseen) = (features(&kept), features(&held_out));
+            let weights = svm::fit(&kept, &targets, self.labels, svm);
+            let centroids = Centroids::of(&kept, &targets, self.labels);
+            for (at, (&row, decision)) in held_out.iter().zip(weights.decide_all(&unseen)).enumerate() {
+                predicted.logits[row] = decision;
+                predicted.likeness[row] = centroids.likeness(unseen.dense(at));
             }
             progress.advance(1);
         }
-        OutOfFold { logits }
+        predicted
     }
 }
 
 /// Calibrates and measures a model by out-of-fold predictions; `foreign` holds its logits of out-of-scope texts.
 fn summarise<M: Model>(
     model: M,
-    predicted: OutOfFold,
+    predicted: Vec<Vec<f32>>,
     foreign: &[Vec<f32>],
     targets: &[u32],
     foreignness: impl Fn(&[f32]) -> f32,
@@ -250,9 +294,9 @@ fn summarise<M: Model>(
 ) -> Fitted<M> {
     let evidence = Evidence {
         labels: model.labels(),
-        in_scope: predicted.logits.iter().map(|logits| foreignness(logits)).collect(),
+        in_scope: predicted.iter().map(|logits| foreignness(logits)).collect(),
         foreign: foreign.iter().map(|logits| foreignness(logits)).collect(),
-        logits: predicted.logits,
+        logits: predicted,
         targets: targets.to_vec(),
     };
     let calibration = evidence.calibrate(options);

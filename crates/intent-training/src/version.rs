@@ -6,7 +6,7 @@ use intent_model::{
     Calibration, Model, ModelError, ModelKind, Pack,
     directory::{
         Content, DataSummary, Manifest, MeasuredOn, ModelDirectory, ModelEntry, NewVersion, PackReference,
-        SCHEMA_VERSION, TrainingSettings, version_name,
+        SCHEMA_VERSION, TrainingSettings, ZERO_SHOT_FILE, version_name,
     },
     zero_shot::IntentVectors,
 };
@@ -74,9 +74,12 @@ pub fn write(directory: &ModelDirectory, parts: VersionParts<'_>) -> Result<Stri
             models.insert(model.kind(), measured);
         }
     }
-    if let (Some(vectors), Some(entry)) = (zero_shot, models.get_mut(&ModelKind::ZeroShot)) {
-        entry.path = Some("zero_shot.bin".to_owned());
-        files.push(("zero_shot.bin".to_owned(), Content::Bytes(vectors.to_bytes())));
+    if let Some(vectors) = zero_shot {
+        files.push((ZERO_SHOT_FILE.to_owned(), Content::Bytes(vectors.to_bytes())));
+        // Without validation rows it was not measured, but it serves.
+        if let Some(entry) = models.get_mut(&ModelKind::ZeroShot) {
+            entry.path = Some(ZERO_SHOT_FILE.to_owned());
+        }
     }
     for ready in more {
         models.insert(ready.kind, ready.entry);

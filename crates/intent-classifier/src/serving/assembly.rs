@@ -192,7 +192,7 @@ impl<'a> Models<'a> {
         let encoder = Arc::new(encoder.clone());
         let version = self.version.as_ref().ok().and_then(Option::as_ref);
         let vectors = version
-            .and_then(|version| version.model_path(ModelKind::ZeroShot))
+            .and_then(Version::zero_shot_path)
             .and_then(|path| IntentVectors::load(&path).ok())
             .filter(|vectors| vectors.pack_hash() == self.pack.content_hash());
         let model = match vectors.map(|vectors| ZeroShot::with_vectors(vectors, Arc::clone(&encoder))) {

@@ -98,6 +98,16 @@ fn a_fine_tuned_model_stands_beside_the_others_and_is_classified_and_evaluated_w
 }
 
 #[test]
+fn without_validation_rows_zero_shot_is_not_measured_but_serves_what_was_computed() {
+    let place = Workplace::new();
+    tiny::write_encoder(&place.path("models/encoder"));
+    let manifest = place.json("train --data train.csv --format json");
+    assert!(manifest["models"]["zero_shot"].is_null() && manifest["files"]["zero_shot.bin"].is_object());
+    let answer: Value = serde_json::from_slice(&place.done("classify --model zero_shot refund").stdout).expect("JSON");
+    assert_eq!((answer["intent"].as_str(), answer["model_used"].as_str()), (Some("refund"), Some("zero_shot")));
+}
+
+#[test]
 fn a_fine_tuning_that_was_killed_goes_on_from_its_checkpoint_to_the_same_model() {
     let place = Workplace::new();
     let fine_tuning = place.fine_tuning();

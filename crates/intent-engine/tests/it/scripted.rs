@@ -167,9 +167,9 @@ pub(crate) fn loaded(model: &Arc<Scripted>, accuracy: f32) -> LoadedModel {
             _ => Backend::Workers(model),
         },
         calibration: Calibration {
-            temperature: 1.0,
             out_of_scope: Some(OutOfScopeGate { threshold: 0.5, scale: 0.1 }),
             accept_threshold: 0.8,
+            ..Calibration::IDENTITY
         },
         accuracy,
         coverage: 0.5,

@@ -25,7 +25,7 @@ pub use manifest::{
     DataSummary, FileEntry, Manifest, MeasuredOn, ModelEntry, ModelMetrics, PackReference, SCHEMA_VERSION,
     TrainingSettings,
 };
-pub use version::Version;
+pub use version::{Version, ZERO_SHOT_FILE};
 pub use write::{Content, NewVersion, version_name};
 
 use crate::ModelError;

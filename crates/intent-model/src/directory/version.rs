@@ -14,6 +14,8 @@ use crate::{
 };
 
 const MANIFEST: &str = "model.json";
+/// The file of a version that holds what the zero-shot model computed from the pack.
+pub const ZERO_SHOT_FILE: &str = "zero_shot.bin";
 
 /// A version on disk.
 #[derive(Clone, Debug)]
@@ -108,6 +110,11 @@ impl Version {
     /// Returns where the version's pack is; `None` when it has none.
     pub fn pack_path(&self) -> Option<PathBuf> {
         self.manifest.files.contains_key("pack.toml").then(|| self.folder.join("pack.toml"))
+    }
+
+    /// Returns where the vectors of the zero-shot model are; `None` when they were not kept.
+    pub fn zero_shot_path(&self) -> Option<PathBuf> {
+        self.manifest.files.contains_key(ZERO_SHOT_FILE).then(|| self.folder.join(ZERO_SHOT_FILE))
     }
 
     /// Loads the n-gram classifier; `None` when the version has none.

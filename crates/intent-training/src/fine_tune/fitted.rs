@@ -77,7 +77,7 @@ fn list(folder: &Path, prefix: &str) -> Result<Vec<(String, Content)>, FineTuneE
     Ok(files)
 }
 
-/// Fits temperature, gate and threshold on the rows that the epoch was chosen on, scored by the model that serves.
+/// Fits scaling, gate and threshold on the rows that the epoch was chosen on, scored by the model that serves.
 fn calibrate(
     model: SequenceClassifier,
     tuned: &FineTuned,

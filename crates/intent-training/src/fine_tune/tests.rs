@@ -88,7 +88,7 @@ fn a_trained_classifier_is_converted_and_calibrated_for_serving() {
     let classifier = train_classifier(&dataset, &place, &options(), &TrainOptions::default(), &Quiet).expect("trains");
     let Fitted { calibration, metrics, .. } = &classifier.fitted;
     assert_eq!((metrics.rows, metrics.accuracy), (2, 1.0));
-    assert!(calibration.temperature > 0.0 && calibration.out_of_scope.is_some() && metrics.auroc.is_some());
+    assert!(calibration.scaling.temperature > 0.0 && calibration.out_of_scope.is_some() && metrics.auroc.is_some());
     let mut files: Vec<String> =
         classifier.files("distilbert").expect("readable").into_iter().map(|(name, _)| name).collect();
     files.sort_unstable();
