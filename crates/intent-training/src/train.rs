@@ -76,8 +76,9 @@ const SCALES: [f32; 3] = [1.0, 2.0, 3.0];
 /// How much the likeness to an intent's centroid counts beside the margin, which training chooses from: with few examples
 /// a margin is a matter of luck and a mean is not. Some of it always helps to notice foreign texts.
 const CENTROID_WEIGHTS: [f32; 3] = [0.5, 1.0, 2.0];
-/// The cost of the hybrid while its scale is chosen, and after: the embedding separates well, so it hardly matters.
-const HYBRID_COST: f32 = 0.5;
+/// The costs of the hybrid that training chooses from: the embedding separates well, so that it matters only with few
+/// examples. The scale is chosen at the first.
+const HYBRID_COSTS: [f32; 2] = [0.5, 2.0];
 /// Texts embedded at a time.
 const EMBEDDING_BATCH: usize = 64;
 
@@ -129,19 +130,23 @@ fn train_hybrid(
         embeddings.iter().flat_map(|embedding| EmbeddingWeights::features(&centre, scale, embedding)).collect()
     };
 
-    progress.stage("hybrid", (SCALES.len() * options.folds) as u64 + 1);
-    let svm = options.svm(HYBRID_COST);
-    let tried = SCALES.into_iter().flat_map(|scale| {
-        let predicted = folds.predict(Some((&dense(&embeddings, scale), encoder.dimension())), svm, progress);
-        CENTROID_WEIGHTS.map(|weight| ((scale, weight), predicted.blend(weight)))
-    });
-    let ((scale, centroid_weight), predicted) = best_of(tried, folds.judged());
+    progress.stage("hybrid", ((SCALES.len() + HYBRID_COSTS.len() - 1) * options.folds) as u64 + 1);
+    let tried = |cost: f32, scale: f32| {
+        let dense = dense(&embeddings, scale);
+        let predicted = folds.predict(Some((&dense, encoder.dimension())), options.svm(cost), progress);
+        CENTROID_WEIGHTS.map(|weight| ((cost, scale, weight), predicted.blend(weight)))
+    };
+    let [first_cost, other_costs @ ..] = HYBRID_COSTS;
+    let best = best_of(SCALES.into_iter().flat_map(|scale| tried(first_cost, scale)), folds.judged());
+    let (_, scale, _) = best.0;
+    let others = other_costs.into_iter().flat_map(|cost| tried(cost, scale));
+    let ((cost, scale, centroid_weight), predicted) = best_of(std::iter::once(best).chain(others), folds.judged());
 
     let ngrams = Ngrams::fit(folds.texts(), NgramOptions::default());
     let join =
         |rows: FeatureRows, embeddings: &[Vec<f32>]| rows.with_dense(dense(embeddings, scale), encoder.dimension());
     let rows = join(FeatureRows::of_texts(&ngrams, &folds.texts), &embeddings);
-    let mut weights = svm::fit(&rows, &folds.targets, folds.labels, svm);
+    let mut weights = svm::fit(&rows, &folds.targets, folds.labels, options.svm(cost));
     Centroids::of(&rows, &folds.targets, folds.labels).add_to(&mut weights, centroid_weight);
     progress.advance(1);
 
@@ -150,7 +155,7 @@ fn train_hybrid(
     let embedding = EmbeddingWeights { centre, scale, weights: weights.dense };
     let model = Hybrid::new(linear, embedding, encoder.clone());
     let hyper_parameters = BTreeMap::from([
-        ("cost".to_owned(), f64::from(HYBRID_COST)),
+        ("cost".to_owned(), f64::from(cost)),
         ("embedding_scale".to_owned(), f64::from(scale)),
         ("centroid_weight".to_owned(), f64::from(centroid_weight)),
     ]);
