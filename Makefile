@@ -62,6 +62,11 @@ test-transformers: $(ENCODER_DIR)/encoder.json ## Prove with Hugging Face transf
 test-kubernetes: ## Check the Kubernetes manifests against the real schemas and our own rules
 	scripts/test-kubernetes
 
+.PHONY: test-compose-config
+test-compose-config: ## Check the compose files for every combination of profiles
+	@scripts/install-system-packages compose
+	scripts/test-compose-config
+
 .PHONY: test-zero-downtime
 test-zero-downtime: build ## Upgrade three servers behind HAProxy under load, then kill one
 	@scripts/install-system-packages balancer
