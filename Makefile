@@ -53,6 +53,10 @@ test-unit: system-test ## Run the tests that need no download
 test-real: $(MODEL_DIR)/CURRENT ## Run the tests against the real encoder and the default pack
 	@scripts/run-tests --real
 
+.PHONY: test-crash
+test-crash: system-test ## Kill a hundred servers at random points and look for feedback that was lost or doubled
+	cargo test --locked --package intent-classifier --test it -- --ignored a_hundred_kills
+
 .PHONY: test-transformers
 test-transformers: $(ENCODER_DIR)/encoder.json ## Prove with Hugging Face transformers that a fine-tuned directory loads
 	@$(MAKE) --no-print-directory $(ENCODER_SOURCE)/model.safetensors

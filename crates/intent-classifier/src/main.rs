@@ -8,12 +8,14 @@ mod bench;
 mod commands;
 mod config;
 mod connection;
+mod feedback;
 mod health;
 mod http;
 mod limits;
 mod screening;
 mod serve;
 mod serving;
+mod spool;
 #[expect(dead_code, reason = "its callers follow")]
 mod storage;
 mod telemetry;

@@ -22,7 +22,7 @@ use crate::{
     auth::Authenticator,
     config::{ModelSettings, ServerSettings, Settings},
     connection::Connections,
-    health,
+    feedback, health,
     http::{self, App, Phase},
     serving::{self, Availability, Serving},
     tls::Tls,
@@ -55,7 +55,14 @@ pub(crate) fn run(
         if let Some(tls) = &tls {
             tokio::spawn(Arc::clone(tls).watch());
         }
-        let app = Arc::new(App::new(&settings, authenticator, tls));
+        let app = Arc::new(App::new(&settings, authenticator, tls)?);
+        app.storage.start();
+        tokio::spawn(feedback::replay_spool(app.feedback.clone()));
+        tokio::spawn(feedback::keep_retention(app.storage.clone(), settings.feedback.clone()));
+        tokio::spawn(feedback::follow_corrections(app.storage.clone(), {
+            let app = Arc::clone(&app);
+            move |text: &str| app.forget_text(text)
+        }));
         let loading = tokio::task::spawn_blocking({
             let (app, settings) = (Arc::clone(&app), settings.models.clone());
             move || load_models(&app, &settings, pack)

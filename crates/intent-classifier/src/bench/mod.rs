@@ -73,13 +73,16 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
     let decided_by_rules = decided_by_rules(&assembly, &texts)?;
     let direct = direct_p50(&assembly, &texts)?;
 
-    let app = Arc::new(App::new(settings, Authenticator::new(&settings.auth)?, None));
+    let server = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
+    let app = Arc::new({
+        let _in_runtime = server.enter();
+        App::new(settings, Authenticator::new(&settings.auth)?, None)?
+    });
     app.start_serving(Serving::start(assembly, &settings.models));
     let engine = app.serving().expect("it was just started").engine();
     engine.replace_flags(without_cache());
     engine.replace_experiment(Experiment { share: 0.0, ..Experiment::default() });
 
-    let server = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
     let (stop, stopped) = watch::channel(());
     let serve = |router: Router| serve_on_free_port(&server, &app, router, settings, stopped.clone());
     let (empty_at, service_at) = (serve(empty_router())?, serve(http::router(&app))?);

@@ -5,12 +5,18 @@
 
 mod bench;
 mod classify;
+mod comparison;
 mod config;
+mod database;
 mod evaluate;
+mod export;
+mod export_feedback;
+mod feedback;
 mod fine_tune;
 mod healthcheck;
 mod import;
 mod metrics;
+mod migrate;
 mod models;
 mod openapi;
 mod output;
@@ -58,6 +64,11 @@ enum Command {
     Train(train::Arguments),
     Evaluate(evaluate::Arguments),
     #[command(subcommand)]
+    Feedback(feedback::Command),
+    #[command(subcommand)]
+    Export(export::Command),
+    Migrate(migrate::Arguments),
+    #[command(subcommand)]
     Models(models::Command),
     #[command(subcommand)]
     Config(config::Command),
@@ -102,6 +113,9 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Pack(command) => pack::run(&command),
         Command::Train(arguments) => train::run(&arguments, sources),
         Command::Evaluate(arguments) => evaluate::run(&arguments, sources),
+        Command::Feedback(command) => feedback::run(&command, sources),
+        Command::Export(command) => export::run(&command, sources),
+        Command::Migrate(arguments) => migrate::run(&arguments, sources),
         Command::Models(command) => models::run(&command, sources),
         Command::Config(command) => config::run(command, sources),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, sources),

@@ -16,16 +16,20 @@ use intent_training::{
     train::{TrainOptions, train},
     version::{self, VersionParts},
 };
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
     Failure,
+    comparison::Comparison,
+    feedback,
     fine_tune::{self, FineTuning},
     output,
     progress::Bars,
 };
 use crate::{
     config::{ModelSettings, Sources},
+    feedback::learning::{self, TextOpinions},
     serving,
 };
 
@@ -36,6 +40,7 @@ Examples:
   intent-classifier train                                     the default pack, into the model directory
   intent-classifier train --pack my-pack.toml --out models
   intent-classifier train --data train.csv --validation validation.csv --out models
+  intent-classifier train --feedback                          with what users agree on, if it does no harm
   intent-classifier train --data train.jsonl --target-error 0.01 --format json | jq .models.hybrid.metrics
   intent-classifier train --data train.jsonl --validation validation.jsonl --fine-tune --base ./distilbert-base-uncased
 
@@ -65,6 +70,10 @@ pub(super) struct Arguments {
     /// Decides everything random; the same data and seed give the same models.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Learn from feedback, too: what users agree on joins the examples; see `feedback review`. The new version serves only
+    /// when it is no worse than the one that serves, on the same held-out rows.
+    #[arg(long)]
+    feedback: bool,
     /// Write the version, but leave the one that serves in place; see `models promote`.
     #[arg(long)]
     no_promote: bool,
@@ -76,18 +85,36 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
-    let settings = sources.load()?.settings.models;
-    let manifest = train_version(arguments, &settings)?;
+    let settings = sources.load()?.settings;
+    let opinions = if arguments.feedback { feedback::read_opinions(&settings)? } else { Vec::new() };
+    let (manifest, comparison) = train_version(arguments, &settings.models, &opinions)?;
     match arguments.format {
-        output::Format::Text => describe(&manifest)?,
-        output::Format::Json => output::json(&manifest)?,
+        output::Format::Text => {
+            describe(&manifest)?;
+            comparison.iter().try_for_each(Comparison::describe)?;
+        }
+        output::Format::Json => output::json(&Report { manifest: &manifest, comparison: comparison.as_ref() })?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn train_version(arguments: &Arguments, settings: &ModelSettings) -> anyhow::Result<Manifest> {
+/// What is written as JSON.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    manifest: &'a Manifest,
+    /// With what served before; only with `--feedback`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<&'a Comparison>,
+}
+
+fn train_version(
+    arguments: &Arguments,
+    settings: &ModelSettings,
+    opinions: &[TextOpinions],
+) -> anyhow::Result<(Manifest, Option<Comparison>)> {
     let directory = ModelDirectory::new(arguments.out.as_ref().unwrap_or(&settings.directory));
-    let (pack, dataset) = material(arguments, settings)?;
+    let (pack, dataset) = material(arguments, settings, opinions)?;
     for warning in &dataset.warnings {
         output::note(&format!("warning: {warning}"));
     }
@@ -129,21 +156,46 @@ fn train_version(arguments: &Arguments, settings: &ModelSettings) -> anyhow::Res
     if arguments.fine_tuning.fine_tune {
         fine_tune::clean_up(&directory)?;
     }
-    if !arguments.no_promote {
-        directory.promote(&name)?;
+    let comparison = match arguments.feedback {
+        true => Comparison::measure(&directory, &name, &dataset, encoder.as_deref(), &bars)?,
+        false => None,
+    };
+    match &comparison {
+        _ if arguments.no_promote => {}
+        Some(comparison) if comparison.worse => {
+            let old = &comparison.old_version;
+            output::note(&format!(
+                "`{old}` goes on serving: the new version is worse on the held-out rows; `models promote {name}` takes it anyway"
+            ));
+        }
+        _ => directory.promote(&name)?,
     }
-    Ok(directory.manifest(&name)?)
+    Ok((directory.manifest(&name)?, comparison))
 }
 
 /// Brings pack and data together: without a pack, the data makes one.
-fn material(arguments: &Arguments, settings: &ModelSettings) -> anyhow::Result<(Pack, Dataset)> {
-    let rows = data::read_files(&arguments.data)?;
+fn material(
+    arguments: &Arguments,
+    settings: &ModelSettings,
+    opinions: &[TextOpinions],
+) -> anyhow::Result<(Pack, Dataset)> {
+    let mut rows = data::read_files(&arguments.data)?;
     let validation = arguments.validation.as_deref().map(data::read_file).transpose()?.unwrap_or_default();
     let pack = match &arguments.pack {
         Some(path) => Some(Pack::load(path)?),
         None if arguments.data.is_empty() => Some(serving::default_pack(settings)?),
         None => None,
     };
+    let held_out_of_pack = pack.iter().flat_map(|pack| {
+        let foreign = pack.out_of_scope_validation.iter().map(String::as_str);
+        pack.validation.iter().map(|row| row.text.as_str()).chain(foreign)
+    });
+    let held_out_texts = validation.iter().map(|row| row.text.as_str()).chain(held_out_of_pack);
+    let lessons = learning::lessons(opinions, held_out_texts);
+    if arguments.feedback {
+        output::note(&lessons.to_string());
+    }
+    rows.extend(lessons.examples);
     let Some(pack) = pack else {
         let dataset = Dataset::new(rows, validation, None)?;
         let examples = dataset.training.iter().map(|row| (row.text.as_str(), row.label as usize));

@@ -5,6 +5,7 @@
 
 mod auth;
 mod database;
+mod feedback;
 mod health;
 mod input;
 mod limits;
@@ -25,6 +26,7 @@ use confique::Config;
 pub(crate) use self::{
     auth::{AuthSettings, OpenHealth},
     database::{DatabaseChoice, DatabaseSettings},
+    feedback::FeedbackSettings,
     health::HealthSettings,
     input::InputSettings,
     limits::LimitSettings,
@@ -71,6 +73,10 @@ pub(crate) struct Settings {
     /// Postgres is named by `DATABASE_URL` or `POSTGRES_HOST`.
     #[config(nested)]
     pub(crate) database: DatabaseSettings,
+
+    /// How feedback is kept, and for how long.
+    #[config(nested)]
+    pub(crate) feedback: FeedbackSettings,
 
     /// How often the parts of the service are checked. Health endpoints answer from the latest check.
     #[config(nested)]

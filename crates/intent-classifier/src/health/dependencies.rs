@@ -39,7 +39,6 @@ pub(crate) struct Checked {
 
 impl Dependencies {
     /// Takes a dependency among those that are checked.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing outside the process is used yet"))]
     pub(crate) fn add(&mut self, check: impl DependencyCheck + 'static) {
         self.0.push(Arc::new(Checked { check: Box::new(check), latest: Latest::default() }));
     }

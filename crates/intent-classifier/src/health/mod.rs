@@ -9,7 +9,12 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
-pub(crate) use self::{dependencies::Dependencies, heartbeat::Heartbeat, monitor::Observation, probes::ModelProbes};
+pub(crate) use self::{
+    dependencies::{Dependencies, DependencyCheck},
+    heartbeat::Heartbeat,
+    monitor::Observation,
+    probes::ModelProbes,
+};
 use crate::{
     config::HealthSettings,
     http::{App, Phase},

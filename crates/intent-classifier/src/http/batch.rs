@@ -82,6 +82,7 @@ pub(super) async fn classify_batch(
         .iter()
         .map(|(request_id, decision)| {
             telemetry::decision::record(&app.metrics, *request_id, Ok(decision));
+            app.known_decisions.remember(request_id.uuid(), decision, None);
             let attributes = pack.attributes(&decision.best().intent);
             ClassifyAnswer::new(*request_id, decision, attributes, decision.timings.total)
         })

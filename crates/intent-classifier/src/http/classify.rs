@@ -57,13 +57,12 @@ pub(crate) struct ClassifyBody {
     /// Anything that describes the situation; it is not read, only kept with feedback.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    #[expect(dead_code, reason = "it is checked to be an object while it is read")]
     context: Option<Context>,
 }
 
-/// Any JSON object. Its content is checked, nesting included, and dropped.
+/// Any JSON object, its nesting checked, as JSON.
 #[derive(Debug)]
-pub(crate) struct Context;
+pub(crate) struct Context(Box<str>);
 
 /// What a text was taken for, and why.
 #[derive(Debug, Serialize, ToSchema)]
@@ -174,20 +173,21 @@ pub(super) async fn classify(
 ) -> Result<Response, Problem> {
     let began = Instant::now();
     let screener = Screener { app: &app, request_id, caller: &caller };
-    let request = body.into_request(screener)?;
+    let (request, context) = body.into_request(screener)?;
     let text = request.text.clone();
     let serving = app.serving()?;
     let decision = serving.engine().classify(request).await;
     telemetry::decision::record(&app.metrics, request_id, decision.as_ref());
     let decision = decision?;
     screener.decided(&decision, &text);
+    app.known_decisions.remember(request_id.uuid(), &decision, context);
     let pack = serving.pack();
     Ok(Json(ClassifyAnswer::new(request_id, &decision, pack.attributes(&decision.best().intent), began.elapsed()))
         .into_response())
 }
 
 impl ClassifyBody {
-    fn into_request(self, screener: Screener<'_>) -> Result<ClassifyRequest, Problem> {
+    fn into_request(self, screener: Screener<'_>) -> Result<(ClassifyRequest, Option<Box<str>>), Problem> {
         let mut errors = Vec::new();
         check_text("text", &self.text, &screener.app.input, &mut errors);
         check_user_id(self.user_id.as_deref(), &mut errors);
@@ -201,13 +201,14 @@ impl ClassifyBody {
         if !errors.is_empty() {
             return Err(Problem::invalid(errors));
         }
-        Ok(ClassifyRequest {
+        let request = ClassifyRequest {
             user_id: screener.caller.user_id(self.user_id),
             latency_requirement: self.latency_requirement.unwrap_or_default(),
             latency_budget: self.latency_budget_ms.map(|budget_ms| Duration::from_secs_f64(budget_ms / 1000.0)),
             top_k: self.top_k.map_or(ClassifyRequest::DEFAULT_TOP_K, |top_k| top_k as usize),
             ..ClassifyRequest::new(text)
-        })
+        };
+        Ok((request, self.context.map(|context| context.0)))
     }
 }
 
@@ -314,8 +315,11 @@ impl<'de> Deserialize<'de> for Context {
 
             fn visit_map<A: de::MapAccess<'de>>(self, mut object: A) -> Result<Context, A::Error> {
                 // Read as values, not skipped: only then does the parser bound the nesting.
-                while object.next_entry::<String, serde_json::Value>()?.is_some() {}
-                Ok(Context)
+                let mut content = serde_json::Map::new();
+                while let Some((key, value)) = object.next_entry::<String, serde_json::Value>()? {
+                    content.insert(key, value);
+                }
+                Ok(Context(serde_json::Value::Object(content).to_string().into()))
             }
         }
 
@@ -376,15 +380,15 @@ mod tests {
         config::Settings,
     };
 
-    #[test]
-    fn the_user_of_a_token_wins_over_the_one_of_the_body() {
+    #[tokio::test]
+    async fn the_user_of_a_token_wins_over_the_one_of_the_body() {
         let source = Ipv4Addr::LOCALHOST.into();
         let identity = Identity::Token { subject: Arc::from("alice") };
         let alice = Caller::known(source, Authenticated { identity, scopes: Scopes::ALL });
         let nobody = Caller::anonymous(source, Scopes::ALL);
         let settings = Settings::defaults();
         let authenticator = Authenticator::new(&settings.auth).expect("the defaults name no key");
-        let app = App::new(&settings, authenticator, None);
+        let app = App::new(&settings, authenticator, None).expect("the defaults name a database");
         for (caller, body, expected) in [
             (&alice, r#"{"text": "a", "user_id": "bob"}"#, Some("alice")),
             (&alice, r#"{"text": "a"}"#, Some("alice")),
@@ -392,8 +396,10 @@ mod tests {
             (&nobody, r#"{"text": "a"}"#, None),
         ] {
             let body: ClassifyBody = serde_json::from_str(body).expect("a body");
-            let request =
-                body.into_request(Screener { app: &app, request_id: RequestId::new(), caller }).expect("a valid body");
+            let request = body
+                .into_request(Screener { app: &app, request_id: RequestId::new(), caller })
+                .expect("a valid body")
+                .0;
             assert_eq!(request.user_id.as_deref(), expected);
         }
     }

@@ -12,12 +12,17 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::json;
+use tracing::error;
 use utoipa::{
     IntoResponses, ToSchema,
     openapi::{ContentBuilder, Ref, RefOr, Response as ResponseDoc, ResponseBuilder, example::ExampleBuilder},
 };
 
 use super::request_id::RequestId;
+use crate::storage::StorageError;
+
+/// How soon a database that is away is worth another try.
+const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Every kind of failure a client can see: a stable code, a status and a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +39,19 @@ pub(crate) enum Kind {
     UnsupportedMediaType,
     InvalidField,
     RateLimited,
+    IdempotencyKeyReused,
     Internal,
     NotReady,
     Overloaded,
     NoModel,
     KeysUnavailable,
+    StorageUnavailable,
+    InsufficientStorage,
 }
 
 impl Kind {
     /// All kinds, by status.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::MalformedJson,
         Self::InvalidCredentials,
         Self::Unauthenticated,
@@ -56,11 +64,14 @@ impl Kind {
         Self::UnsupportedMediaType,
         Self::InvalidField,
         Self::RateLimited,
+        Self::IdempotencyKeyReused,
         Self::Internal,
         Self::NotReady,
         Self::Overloaded,
         Self::NoModel,
         Self::KeysUnavailable,
+        Self::StorageUnavailable,
+        Self::InsufficientStorage,
     ];
 
     /// Returns the status, the code that ends the problem's type, and the title.
@@ -86,6 +97,9 @@ impl Kind {
             Self::RateLimited => {
                 (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "The caller has asked more than he may")
             }
+            Self::IdempotencyKeyReused => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-key-reused", "The id stands for something else")
+            }
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "The server failed"),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "The server is still starting"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "There is more work than can be taken"),
@@ -93,6 +107,12 @@ impl Kind {
                 (StatusCode::SERVICE_UNAVAILABLE, "keys-unavailable", "Who calls cannot be found out")
             }
             Self::NoModel => (StatusCode::SERVICE_UNAVAILABLE, "no-model", "No model could answer"),
+            Self::StorageUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "storage-unavailable", "The database cannot do this at the moment")
+            }
+            Self::InsufficientStorage => {
+                (StatusCode::INSUFFICIENT_STORAGE, "insufficient-storage", "There is no space left")
+            }
         }
     }
 
@@ -172,6 +192,11 @@ impl Problem {
         Self { errors, ..self }
     }
 
+    /// Makes a problem of a database that is away or takes no changes; it is looked at again soon.
+    pub(crate) fn storage_unavailable(detail: impl Into<String>) -> Self {
+        Self::new(Kind::StorageUnavailable, detail).retry_after(STORAGE_RETRY_AFTER)
+    }
+
     /// Says when to try again; whole seconds, at least one.
     pub(crate) fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
@@ -196,6 +221,16 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs_f64().ceil().max(1.0) as u64));
         }
         response
+    }
+}
+
+impl From<StorageError> for Problem {
+    fn from(error: StorageError) -> Self {
+        if error.fault().is_some() {
+            return Self::storage_unavailable(error.to_string());
+        }
+        error!(error = format!("{:#}", anyhow::Error::from(error)), "the database refused an operation");
+        Self::new(Kind::Internal, "the cause is in the log of the server, beside the id of this request")
     }
 }
 
@@ -279,6 +314,37 @@ impl IntoResponses for BodyProblems {
             Kind::Overloaded,
             Kind::NoModel,
         ])
+    }
+}
+
+/// Documents the failures of endpoints that take feedback.
+#[derive(Debug)]
+pub(super) struct FeedbackProblems;
+
+impl IntoResponses for FeedbackProblems {
+    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
+        document(&[
+            Kind::MalformedJson,
+            Kind::BodyTimeout,
+            Kind::BodyTooLarge,
+            Kind::UnsupportedMediaType,
+            Kind::InvalidField,
+            Kind::IdempotencyKeyReused,
+            Kind::Internal,
+            Kind::NotReady,
+            Kind::StorageUnavailable,
+            Kind::InsufficientStorage,
+        ])
+    }
+}
+
+/// Documents the failures of endpoints that read the database.
+#[derive(Debug)]
+pub(super) struct StorageProblems;
+
+impl IntoResponses for StorageProblems {
+    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
+        document(&[Kind::Internal, Kind::StorageUnavailable])
     }
 }
 

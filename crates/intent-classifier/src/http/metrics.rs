@@ -45,6 +45,8 @@ impl App {
         let dependencies = dependencies(self);
         let heartbeat_age = self.health.heartbeat.age();
         let certificate_expiry = self.tls.as_ref().map(|tls| Duration::from_secs(tls.expires_at().max(0) as u64));
+        let feedback_spool_entries = usize::try_from(self.feedback.spooled()).unwrap_or(usize::MAX);
+        let is_read_only = self.storage.status().access.is_refusing_changes();
         let Ok(serving) = self.serving() else {
             let models = ModelKind::ALL.map(ModelState::not_configured).to_vec();
             let cache = vec![CacheState { layer: CacheLayer::Memory, entries: 0, bytes: 0 }];
@@ -54,6 +56,8 @@ impl App {
                 cache,
                 certificate_expiry,
                 heartbeat_age,
+                feedback_spool_entries,
+                is_read_only,
                 ..MetricState::default()
             };
         };
@@ -74,7 +78,8 @@ impl App {
             },
             certificate_expiry,
             heartbeat_age,
-            ..MetricState::default()
+            feedback_spool_entries,
+            is_read_only,
         }
     }
 }

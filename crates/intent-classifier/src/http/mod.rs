@@ -8,6 +8,7 @@ mod caller;
 mod classify;
 mod docs;
 mod error;
+mod feedback;
 mod health;
 mod intents;
 mod layers;
@@ -40,11 +41,13 @@ pub(crate) use self::{
 
 use crate::{
     auth::Authenticator,
-    config::{InputSettings, Network, Origin, Settings},
+    config::{ConfigError, InputSettings, Network, Origin, Settings},
+    feedback::{Intake, KnownDecisions},
     health::Health,
     limits::RateLimiter,
     screening::Screening,
     serving::Serving,
+    storage::Storage,
     telemetry::metrics::Metrics,
     tls::Tls,
 };
@@ -76,17 +79,35 @@ pub(crate) struct App {
     pub(crate) health: Health,
     /// Whether the process is starting, serving or draining.
     pub(crate) phase: PhaseCell,
+    /// The database.
+    pub(crate) storage: Storage,
+    /// Where feedback goes.
+    pub(crate) feedback: Intake,
+    /// What was decided lately.
+    pub(crate) known_decisions: KnownDecisions,
     serving: OnceLock<Serving>,
 }
 
 impl App {
-    /// Makes the state of a server that is starting.
-    pub(crate) fn new(settings: &Settings, authenticator: Authenticator, tls: Option<Arc<Tls>>) -> Self {
-        Self {
+    /// Makes the state of a server that is starting. Call it in an async runtime.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the settings do not name a database.
+    pub(crate) fn new(
+        settings: &Settings,
+        authenticator: Authenticator,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Self, ConfigError> {
+        let storage = Storage::new(&settings.database)?;
+        let mut health = Health::new(&settings.health);
+        if storage.is_remote() {
+            health.dependencies.add(storage.clone());
+        }
+        Ok(Self {
             input: settings.input.clone(),
             request_timeout: settings.server.request_timeout(),
             metrics: Metrics::new(&operations()),
-            health: Health::new(&settings.health),
+            health,
             trusted_proxies: settings.server.trusted_proxies.clone(),
             authenticator,
             access_policy: AccessPolicy::new(&settings.auth),
@@ -95,8 +116,11 @@ impl App {
             cors_allowed_origins: settings.server.cors_allowed_origins.clone(),
             tls,
             phase: PhaseCell::default(),
+            feedback: Intake::new(settings, storage.clone()),
+            storage,
+            known_decisions: KnownDecisions::default(),
             serving: OnceLock::new(),
-        }
+        })
     }
 
     /// Lets requests be answered from now on.
@@ -110,6 +134,13 @@ impl App {
     fn expect_intents(&self, serving: &Serving) {
         let catalog = serving.engine().catalog();
         self.metrics.expect_intents(catalog.intents(), catalog.iter().map(|(kind, _)| kind));
+    }
+
+    /// Forgets the cached answers to a text, because it was corrected.
+    pub(crate) fn forget_text(&self, text: &str) {
+        if let Some(serving) = self.serving.get() {
+            serving.engine().cache().forget_text(text);
+        }
     }
 
     /// Returns what answers, once it is there.

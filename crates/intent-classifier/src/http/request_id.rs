@@ -29,6 +29,11 @@ impl RequestId {
             .map_or_else(Self::new, Self)
     }
 
+    /// Returns the UUID.
+    pub(super) fn uuid(self) -> Uuid {
+        self.0
+    }
+
     /// Returns the value of the header.
     pub(super) fn header_value(self) -> HeaderValue {
         let mut buffer = Uuid::encode_buffer();

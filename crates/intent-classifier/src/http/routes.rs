@@ -11,7 +11,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     access::{self, Access},
-    batch, browser, classify, docs, error, health, intents, layers, metrics, models, suspicions,
+    batch, browser, classify, docs, error, feedback, health, intents, layers, metrics, models, suspicions,
 };
 use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
@@ -81,6 +81,8 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(classify::classify))
         .routes(routes!(batch::classify_batch))
         .routes(routes!(intents::types))
+        .routes(routes!(feedback::submit))
+        .routes(routes!(feedback::stats))
         .routes(routes!(models::reload))
         .routes(routes!(suspicions::suspicious_inputs))
         .routes(routes!(health::health))
@@ -103,6 +105,7 @@ pub(super) fn access(method: &Method, route: &str) -> Access {
         ("POST", "/api/v1/intents/classify" | "/api/v1/intents/classify/batch") => Access::Scope(Scope::Classify),
         ("GET", "/api/v1/intents/types") => Access::Scope(Scope::Classify),
         ("POST", "/api/v1/intents/feedback") => Access::Scope(Scope::Feedback),
+        ("GET", "/api/v1/intents/feedback/stats") => Access::Scope(Scope::Feedback),
         // OFREP evaluates by POST and changes nothing.
         ("POST", route) if route.starts_with("/ofrep/v1/evaluate/") => Access::Scope(Scope::FlagsRead),
         ("GET", route) if route.starts_with("/api/v1/feature-flags") || route.starts_with("/ofrep/") => {

@@ -50,6 +50,11 @@ impl Access {
         self == Self::ReadWrite
     }
 
+    /// Tells whether changes are refused, other than by a process that has only just started.
+    pub(crate) fn is_refusing_changes(self) -> bool {
+        !matches!(self, Self::ReadWrite | Self::None(Fault::Starting))
+    }
+
     fn after(fault: Fault) -> Self {
         match fault {
             Fault::ReadOnly | Fault::Full => Self::ReadOnly(fault),

@@ -4,7 +4,12 @@
 //! is correct whatever is announced, early, late or never. Postgres announces changes (`NOTIFY`), which only makes the
 //! next comparison happen at once.
 
-use std::{collections::BTreeMap, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    str::FromStr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use sqlx::{PgPool, postgres::PgListener, query_as};
 use tokio::time::sleep;
@@ -91,30 +96,33 @@ impl Storage {
 
     /// Compares revisions at every announcement and, as those get lost, at every poll interval.
     pub(super) fn follow_changes(&self) {
-        let weak = Arc::downgrade(&self.0);
-        let stop = self.0.stop.clone();
-        tokio::spawn(stop.clone().run_until_cancelled_owned({
-            let weak = weak.clone();
-            async move {
-                while let Some(shared) = weak.upgrade() {
-                    if let Ok(found) = Self(Arc::clone(&shared)).revisions().await {
-                        shared.revisions.send_if_modified(|known| known.replace(found.clone()) != Some(found));
-                    }
-                    tokio::select! {
-                        () = shared.changed.notified() => {}
-                        () = sleep(shared.poll_interval) => {}
-                    }
+        let stop = &self.0.stop;
+        let (storage, changed) = (Arc::downgrade(&self.0), Arc::clone(&self.0.changed));
+        let poll_interval = self.0.poll_interval;
+        tokio::spawn(stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                let Some(shared) = storage.upgrade() else { return };
+                let storage = Self(shared);
+                if let Ok(found) = storage.revisions().await {
+                    let revisions = &storage.0.revisions;
+                    revisions.send_if_modified(|known| known.replace(found.clone()) != Some(found));
+                }
+                drop(storage);
+                tokio::select! {
+                    () = changed.notified() => {}
+                    () = sleep(poll_interval) => {}
                 }
             }
         }));
         if let Pool::Postgres(pool) = self.pool() {
-            tokio::spawn(stop.run_until_cancelled_owned(listen(pool.clone(), weak)));
+            let listening = listen(pool.clone(), Arc::downgrade(&self.0));
+            tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
         }
     }
 }
 
 /// Turns announcements into looks, over a connection of its own that comes back by itself.
-async fn listen(pool: PgPool, storage: std::sync::Weak<Shared>) {
+async fn listen(pool: PgPool, storage: Weak<Shared>) {
     // Not one of the others, which come and go.
     let own =
         sqlx::pool::PoolOptions::new().max_connections(1).connect_lazy_with(pool.connect_options().as_ref().clone());
@@ -135,7 +143,7 @@ async fn listen(pool: PgPool, storage: std::sync::Weak<Shared>) {
 }
 
 /// Listens until the connection is lost.
-async fn follow_announcements(pool: &PgPool, storage: &std::sync::Weak<Shared>) -> Result<(), sqlx::Error> {
+async fn follow_announcements(pool: &PgPool, storage: &Weak<Shared>) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
     loop {

@@ -274,6 +274,26 @@ impl Storage {
         Ok(rows.into_iter().map(|(revision, text)| (revision.cast_unsigned(), text)).collect())
     }
 
+    /// Keeps models from learning from feedback; it stays in the statistics. Returns how many of `ids` there are.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database does not take it; nothing is changed then.
+    pub(crate) async fn reject_feedback(&self, ids: &[Uuid]) -> Result<u64, StorageError> {
+        on_pool!(self, |pool| {
+            self.writing(async {
+                let mut transaction = begin(pool).await?;
+                let mut found = 0;
+                for id in ids {
+                    let reject = query("UPDATE feedback SET learn = FALSE WHERE id = $1").bind(id.to_string());
+                    found += reject.execute(&mut *transaction).await?.rows_affected();
+                }
+                transaction.commit().await?;
+                Ok(found)
+            })
+            .await
+        })
+    }
+
     /// Deletes feedback that arrived before a time, at most `limit`; returns how many.
     ///
     /// # Errors

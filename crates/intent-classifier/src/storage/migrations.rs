@@ -64,6 +64,12 @@ impl Storage {
     /// # Errors
     /// [`StorageError::Unavailable`] when the database cannot be asked.
     pub(super) async fn is_up_to_date(&self) -> Result<bool, StorageError> {
+        if let Pool::Sqlite(pool) = self.pool() {
+            // Nothing can be opened in a folder that is not there.
+            let file = pool.connect_options().get_filename().to_owned();
+            let made = tokio::task::spawn_blocking(move || pool::make_folder_of(&file)).await;
+            made.expect("making a folder does not panic").map_err(sqlx::Error::Io)?;
+        }
         let asked: Result<i64, StorageError> = on_pool!(self, |pool| {
             let found = query_scalar("SELECT COUNT(*) FROM _sqlx_migrations WHERE version = $1 AND success")
                 .bind(VERSION)

@@ -13,6 +13,7 @@ mod error;
 mod experiments;
 mod feedback;
 mod flags;
+mod health;
 mod migrations;
 mod monitor;
 mod pool;
@@ -67,11 +68,11 @@ struct Shared {
     poll_interval: Duration,
     status: watch::Sender<StorageStatus>,
     /// Wakes the monitor, which finds out how the database is.
-    doubt: Notify,
+    doubt: Arc<Notify>,
     /// `None` before the first look.
     revisions: watch::Sender<Option<Revisions>>,
     /// Wakes whoever looks for changes.
-    changed: Notify,
+    changed: Arc<Notify>,
     stop: CancellationToken,
     _stop_on_drop: DropGuard,
 }
@@ -88,9 +89,9 @@ impl Storage {
             limit: settings.timeout(),
             poll_interval: settings.poll_interval(),
             status: watch::Sender::new(StorageStatus::starting()),
-            doubt: Notify::new(),
+            doubt: Arc::default(),
             revisions: watch::Sender::new(None),
-            changed: Notify::new(),
+            changed: Arc::default(),
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         })))
@@ -102,6 +103,11 @@ impl Storage {
             Pool::Sqlite(_) => "sqlite",
             Pool::Postgres(_) => "postgres",
         }
+    }
+
+    /// Tells whether the database is a process of its own.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(&self.0.pool, Pool::Postgres(_))
     }
 
     /// Returns what can be done with the database at the moment.

@@ -1,9 +1,13 @@
 //! Watches the database: brings the tables up to date when it can, notices when it comes and goes.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 use anyhow::Error;
 use sqlx::query;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Access, Fault, Storage, StorageError, dialect::begin, millis, on_pool};
@@ -16,23 +20,20 @@ const ANXIOUS_INTERVAL: Duration = Duration::from_millis(500);
 impl Storage {
     /// Watches the database and its changes until the last owner of the storage is gone.
     pub(crate) fn start(&self) {
-        let stop = self.0.stop.clone();
         // The tasks must not keep the storage alive, or it would never stop them.
-        let weak = std::sync::Arc::downgrade(&self.0);
-        tokio::spawn(stop.clone().run_until_cancelled_owned({
-            let weak = weak.clone();
-            async move {
-                while let Some(shared) = weak.upgrade() {
-                    Self(shared).look().await;
-                    let Some(shared) = weak.upgrade() else { return };
-                    let works = shared.status.borrow().access.is_writable();
-                    let pause = if works { CALM_INTERVAL } else { ANXIOUS_INTERVAL };
-                    let doubt = shared.doubt.notified();
-                    // A failure while it works is looked into at once; one that is known is not.
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = doubt, if works => {}
-                    }
+        let (storage, doubt) = (Arc::downgrade(&self.0), Arc::clone(&self.0.doubt));
+        tokio::spawn(self.0.stop.clone().run_until_cancelled_owned(async move {
+            loop {
+                let Some(shared) = storage.upgrade() else { return };
+                let storage = Self(shared);
+                storage.look().await;
+                let works = storage.status().access.is_writable();
+                drop(storage);
+                // A failure while it works is looked into at once; one that is known is not.
+                let pause = if works { CALM_INTERVAL } else { ANXIOUS_INTERVAL };
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = doubt.notified(), if works => {}
                 }
             }
         }));
@@ -88,7 +89,7 @@ impl Storage {
     async fn probe(&self) -> Result<Duration, StorageError> {
         let began = Instant::now();
         let keep = self.status().access != Access::ReadWrite;
-        let now = millis(std::time::SystemTime::now());
+        let now = millis(SystemTime::now());
         on_pool!(self, |pool| {
             self.limited(async {
                 let mut transaction = begin(pool).await?;

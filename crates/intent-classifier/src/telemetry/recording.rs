@@ -75,13 +75,11 @@ impl Metrics {
     }
 
     /// Counts a feedback and what became of it.
-    #[expect(dead_code, reason = "feedback is not taken yet")]
     pub(crate) fn feedback(&self, r#type: FeedbackType, result: FeedbackResult) {
         self.feedback.get_or_create(&FeedbackLabels { r#type, result }).inc();
     }
 
     /// Notes how sure the answer was that a user judged; `confidence` is 0 to 1.
-    #[expect(dead_code, reason = "feedback is not taken yet")]
     pub(crate) fn judged(&self, verdict: Verdict, confidence: f64) {
         self.feedback_confidence.get_or_create(&VerdictLabels { verdict }).observe(confidence);
     }

@@ -47,7 +47,8 @@ fn the_openapi_document_describes_every_operation_completely() {
             let name = format!("{method} {path}");
             assert!(operation["summary"].is_string(), "{name} says what it does");
             let responses = operation["responses"].as_object().expect("responses");
-            assert!(responses.contains_key("200") && responses.contains_key("500"), "{name}: {:?}", responses.keys());
+            let succeeds = responses.keys().any(|status| status.starts_with('2'));
+            assert!(succeeds && responses.contains_key("500"), "{name}: {:?}", responses.keys());
             for (status, response) in responses {
                 let problem = &response["content"]["application/problem+json"];
                 if status.starts_with('4') || status == "500" {

@@ -87,16 +87,15 @@ impl Cluster {
         self.signal("CONT");
     }
 
-    /// Runs SQL as the superuser.
+    /// Runs SQL as the superuser, in another database than that of [`Cluster::url`].
     pub(crate) fn execute(&self, sql: &str) {
-        let folder = self.folder.path().display();
-        let database = format!("host={folder} port={} user=postgres dbname=test", self.port);
-        run(Command::new("psql").args(["--quiet", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-c", sql, &database]));
+        psql(self.folder.path(), self.port, sql);
     }
 
     fn signal(&self, name: &str) {
         let file = self.folder.path().join("data/postmaster.pid");
-        let file = fs::read_to_string(file).expect("the cluster is running");
+        // It may have been stopped.
+        let Ok(file) = fs::read_to_string(file) else { return };
         let postmaster: u32 = file.lines().next().and_then(|line| line.parse().ok()).expect("its first line is the id");
         let children = fs::read_dir("/proc").expect("there is a /proc").filter_map(|entry| {
             let id: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;

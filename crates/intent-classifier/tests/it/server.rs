@@ -25,7 +25,7 @@ pub(crate) struct Server {
 }
 
 /// Longer than any start or stop on the slowest machine; only a hang reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Starts a server that has the pack of the tests and no trained models.

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     http::{Phase, error::AnyProblem},
+    storage::{Access, Fault},
     telemetry::labels::Dependency,
 };
 
@@ -122,9 +123,15 @@ fn parts(app: &App) -> BTreeMap<&'static str, Part> {
             Part { status: Status::Degraded, reason: Some(format!("only the part in this process: redis: {error}")) }
         }
     };
-    let database = match lost(Dependency::Postgres) {
-        None => Part { status: Status::Healthy, reason: None },
-        Some(error) => Part { status: Status::Degraded, reason: Some(error) },
+    let database = match app.storage.status().access {
+        Access::ReadWrite => Part { status: Status::Healthy, reason: None },
+        Access::None(fault @ Fault::Starting) => {
+            Part { status: Status::NotLoaded, reason: Some(format!("it {fault}")) }
+        }
+        // What exactly went wrong may name hosts and users: that is in the log.
+        Access::ReadOnly(fault) | Access::None(fault) => {
+            Part { status: Status::Degraded, reason: Some(format!("it {fault}")) }
+        }
     };
     let routing = healthy(format!("strategy {}", engine.routing().strategy));
     let flags = healthy(format!("revision {}", engine.flags().revision()));

@@ -1,0 +1,20 @@
+//! `export`: what the service holds, for other programs.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use super::{Failure, export_feedback};
+use crate::config::Sources;
+
+/// Write what the service holds for other programs.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Feedback(export_feedback::Arguments),
+}
+
+pub(super) fn run(command: &Command, sources: Sources) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Feedback(arguments) => export_feedback::run(arguments, sources),
+    }
+}

@@ -1,0 +1,45 @@
+//! Drops cached answers that were corrected through other replicas.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::debug;
+
+use crate::storage::{Revisions, Storage, Topic};
+
+/// How many texts are read at once; more than share a revision.
+const PAGE: u32 = 500;
+/// How long to wait after the database failed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Calls `forget` with every text that is corrected from now on, whoever took the correction; ends never.
+pub(crate) async fn follow(storage: Storage, forget: impl Fn(&str)) {
+    let mut revisions = storage.watch_revisions();
+    // What was corrected before the first look was corrected before anything was cached that could matter.
+    let Ok(first) = revisions.wait_for(Option::is_some).await.map(|found| at(&found)) else { return };
+    let mut seen = first;
+    while revisions.changed().await.is_ok() {
+        let now = at(&revisions.borrow_and_update());
+        while seen < now {
+            match storage.corrected_texts_after(seen, PAGE).await {
+                Ok(corrections) => {
+                    corrections.iter().for_each(|(_, text)| forget(text));
+                    seen = match corrections.last() {
+                        // The page may have ended within a revision: to forget twice does no harm.
+                        Some((last, _)) if corrections.len() == PAGE as usize && last - 1 > seen => last - 1,
+                        _ => now,
+                    };
+                }
+                Err(error) => {
+                    // Until the database is back; nothing is skipped.
+                    debug!(%error, "corrections of other replicas cannot be read");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn at(revisions: &Option<Revisions>) -> u64 {
+    revisions.as_ref().map_or(0, |revisions| revisions.of(Topic::Corrections))
+}
