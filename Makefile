@@ -100,6 +100,11 @@ bench: $(MODEL_DIR)/CURRENT ## Measure encoder, server and memory in one run
 	cargo bench --package intent-model --bench encoder
 	$(BINARY) bench
 
+.PHONY: bench-serving
+bench-serving: ## Measure the server under wrk with a MiniLM-size and a DistilBERT-base-size classifier alone
+	@scripts/install-system-packages bench
+	scripts/bench-serving minilm base
+
 .PHONY: clean-models
 clean-models: ## Forget the encoder and all trained versions
 	rm -rf $(MODEL_DIR) target/encoder-source

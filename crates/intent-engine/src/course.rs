@@ -1,9 +1,12 @@
 //! What flags and experiment make of a request, before any model is asked.
 
+use std::sync::Arc;
+
 use intent_model::ModelKind;
 
 use crate::{
     ClassifyRequest, Experiment, FlagSnapshot, RoutingConfig, StrategyName,
+    experiment::{Exposure, subject_digest},
     flags::{Flag, FlagSet},
 };
 
@@ -14,6 +17,9 @@ pub(crate) struct Course {
     pub(crate) strategy: StrategyName,
     /// The subject's group in the experiment.
     pub(crate) experiment_group: StrategyName,
+    /// The allocation of the experiment when it, and nothing else, decided the strategy: who was to be in another group
+    /// would have got another one.
+    pub(crate) allocation: Option<Arc<str>>,
     /// The model to ask before all others, whatever the strategy says.
     pub(crate) first: Option<ModelKind>,
     /// Models that this subject does not get, not even as a fallback.
@@ -47,6 +53,13 @@ impl Course {
             None if experiment_group != StrategyName::Control => experiment_group,
             None => routing.strategy,
         };
+        let is_decided_otherwise = request.strategy.is_some()
+            || request.model.is_some()
+            || is_quality_mode
+            || has(Flag::PerformanceMode)
+            || !has(Flag::AdaptiveRouting);
+        let is_exposed = experiment.is_running() && has(Flag::AbTesting) && !is_decided_otherwise;
+        let allocation = is_exposed.then(|| experiment.allocation());
         let first = (request.strategy.is_none() && is_quality_mode).then_some(ModelKind::Distilbert);
         let mut excluded = Vec::new();
         if !has(Flag::DistilbertModel) && !is_quality_mode {
@@ -56,7 +69,15 @@ impl Course {
             excluded.push(ModelKind::ZeroShot);
         }
         let use_cache = has(Flag::Caching) && request.model.is_none();
-        Self { strategy, experiment_group, first, excluded, flags, use_cache }
+        Self { strategy, experiment_group, allocation, first, excluded, flags, use_cache }
+    }
+}
+
+impl Course {
+    /// Returns what the outcome of a request counts for in the results of the experiment.
+    pub(crate) fn exposure(&self, request: &ClassifyRequest) -> Option<Exposure> {
+        let allocation = Arc::clone(self.allocation.as_ref()?);
+        Some(Exposure { allocation, subject: subject_digest(request.subject()) })
     }
 }
 
@@ -90,6 +111,20 @@ mod tests {
         let quality = course(&[Flag::QualityMode], &[]);
         assert_eq!((quality.strategy, quality.first), (StrategyName::QualityFirst, Some(ModelKind::Distilbert)));
         assert_eq!(quality.excluded, []);
+    }
+
+    #[test]
+    fn a_subject_is_exposed_only_when_the_experiment_alone_decides() {
+        assert_eq!(course(&[], &[]).allocation.as_deref(), Some("routing_strategy 1 balanced"));
+        for on in [Flag::QualityMode, Flag::PerformanceMode] {
+            assert_eq!(course(&[on], &[]).allocation, None, "{on}");
+        }
+        for off in [Flag::AbTesting, Flag::AdaptiveRouting] {
+            assert_eq!(course(&[], &[off]).allocation, None, "{off}");
+        }
+        let nobody = Experiment { share: 0.0, ..Experiment::default() };
+        let (flags, routing) = (FlagSnapshot::default(), RoutingConfig::default());
+        assert_eq!(Course::set(&ClassifyRequest::new("hello"), &flags, &nobody, &routing).allocation, None);
     }
 
     #[test]

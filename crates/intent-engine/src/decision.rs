@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use intent_model::ModelKind;
 
-use crate::{LatencyRequirement, StrategyName, cache::CacheUse, flags::FlagSet};
+use crate::{LatencyRequirement, StrategyName, cache::CacheUse, experiment::Exposure, flags::FlagSet};
 
 /// The answer to one request, with everything that is worth telling or counting about how it came about.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Decision {
     pub strategy: StrategyName,
     /// The group of the experiment that the subject is in.
     pub experiment_group: StrategyName,
+    /// What the outcome counts for in the results of the experiment; `None` when something else decided the strategy.
+    pub exposure: Option<Exposure>,
     /// The flags that are on for the subject.
     pub flags: FlagSet,
     /// The latency requirement that applied.

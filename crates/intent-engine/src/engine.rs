@@ -128,10 +128,15 @@ impl Engine {
             }
         }
         let decisions = join_all(different).await.into_iter().collect::<Result<Vec<Decision>, EngineError>>()?;
-        let decide = |(place, is_repeated): (usize, bool)| {
-            if is_repeated { decisions[place].repeated() } else { decisions[place].clone() }
+        let decide = |((place, is_repeated), (request, course)): ((usize, bool), &(&ClassifyRequest, Course))| {
+            let decision: &Decision = &decisions[place];
+            if is_repeated {
+                Decision { exposure: course.exposure(request), ..decision.repeated() }
+            } else {
+                decision.clone()
+            }
         };
-        Ok(places.into_iter().map(decide).collect())
+        Ok(places.into_iter().zip(&questions).map(decide).collect())
     }
 
     fn course_of(&self, request: &ClassifyRequest) -> Course {
@@ -160,6 +165,7 @@ impl Engine {
         };
         decision.timings.total = began.elapsed();
         decision.experiment_group = course.experiment_group;
+        decision.exposure = course.exposure(request);
         decision.flags = course.flags;
         decision.latency_requirement = request.latency_requirement;
         Ok(decision)

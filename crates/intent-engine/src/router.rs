@@ -276,6 +276,7 @@ impl Router<'_> {
             degraded: !journey.fallbacks.is_empty() || journey.strategy != self.course.strategy,
             strategy: journey.strategy,
             experiment_group: self.course.experiment_group,
+            exposure: None,
             flags: self.course.flags,
             latency_requirement: request.latency_requirement,
             reasons: journey.reasons,

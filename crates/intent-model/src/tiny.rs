@@ -35,12 +35,42 @@ pub struct Spec {
     pub dtype: Dtype,
     /// How many tokens a text may have.
     pub positions: usize,
+    /// How large it is.
+    pub shape: Shape,
 }
+
+/// How large a transformer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The dimension of embeddings and hidden states.
+    pub dimension: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// The dimension inside the feed-forward blocks.
+    pub intermediate: usize,
+    /// Layers.
+    pub layers: usize,
+    /// At least so many tokens in the vocabulary; those that no text has fill it up.
+    pub vocabulary: usize,
+}
+
+impl Shape {
+    /// As small as does for tests.
+    pub const TINY: Self = Self { dimension: DIMENSION, heads: 4, intermediate: 64, layers: 2, vocabulary: 0 };
+    /// The size of all-MiniLM-L6-v2, for measurements of speed.
+    pub const MINI_LM: Self =
+        Self { dimension: 384, heads: 12, intermediate: 1536, layers: 6, vocabulary: BERT_VOCABULARY };
+    /// The size of DistilBERT-base, for measurements of speed.
+    pub const BASE: Self =
+        Self { dimension: 768, heads: 12, intermediate: 3072, layers: 6, vocabulary: BERT_VOCABULARY };
+}
+
+const BERT_VOCABULARY: usize = 30_522;
 
 impl Spec {
     /// An encoder in f32 for texts of up to 64 tokens.
     pub fn encoder(family: Family) -> Self {
-        Self { family, labels: Vec::new(), dtype: Dtype::F32, positions: 64 }
+        Self { family, labels: Vec::new(), dtype: Dtype::F32, positions: 64, shape: Shape::TINY }
     }
 
     /// A classifier in f32 for texts of up to 64 tokens.
@@ -52,9 +82,6 @@ impl Spec {
 
 /// The dimension of the embeddings of [`encoder`].
 pub const DIMENSION: usize = 32;
-const HEADS: usize = 4;
-const INTERMEDIATE: usize = 64;
-const LAYERS: usize = 2;
 
 /// Returns a tiny encoder in fp32; built once per process.
 ///
@@ -105,7 +132,7 @@ pub fn write_model(out: &Path, spec: &Spec) {
 /// # Panics
 /// When `path` cannot be written.
 pub fn write_hugging_face_dir(path: &Path, spec: &Spec) {
-    let vocabulary = vocabulary();
+    let vocabulary = vocabulary(spec.shape);
     let write = |name: &str, content: Vec<u8>| {
         fs::write(path.join(name), content).expect("the directory can be written");
     };
@@ -116,16 +143,17 @@ pub fn write_hugging_face_dir(path: &Path, spec: &Spec) {
 }
 
 fn config(spec: &Spec, vocabulary: usize) -> serde_json::Value {
+    let Shape { dimension, heads, intermediate, layers, .. } = spec.shape;
     let head = if spec.labels.is_empty() { "Model" } else { "ForSequenceClassification" };
     let mut config = match spec.family {
         Family::Bert => json!({
             "model_type": "bert", "architectures": [format!("Bert{head}")],
-            "hidden_size": DIMENSION, "num_attention_heads": HEADS, "intermediate_size": INTERMEDIATE,
-            "num_hidden_layers": LAYERS, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
+            "hidden_size": dimension, "num_attention_heads": heads, "intermediate_size": intermediate,
+            "num_hidden_layers": layers, "type_vocab_size": 2, "layer_norm_eps": 1e-12, "hidden_act": "gelu",
         }),
         Family::DistilBert => json!({
             "model_type": "distilbert", "architectures": [format!("DistilBert{head}")],
-            "dim": DIMENSION, "n_heads": HEADS, "hidden_dim": INTERMEDIATE, "n_layers": LAYERS, "activation": "gelu",
+            "dim": dimension, "n_heads": heads, "hidden_dim": intermediate, "n_layers": layers, "activation": "gelu",
         }),
     };
     config["vocab_size"] = json!(vocabulary);
@@ -150,14 +178,16 @@ const WORDS: &str = "a about add all am an and are as at be book buy by can canc
     tomorrow track translate travel trip turn up was weather week what when where which who why will with word world \
     write year yes you your";
 
-/// Special tokens, single characters (at the start of a word and inside it), and whole words.
-fn vocabulary() -> Vec<String> {
+/// Special tokens, single characters (at the start of a word and inside it), whole words, and what fills it up.
+fn vocabulary(shape: Shape) -> Vec<String> {
     let characters = || ('a'..='z').chain('0'..='9');
     let mut pieces: Vec<String> = SPECIAL.iter().map(|&piece| piece.to_owned()).collect();
     pieces.extend(characters().map(String::from));
     pieces.extend(characters().map(|character| format!("##{character}")));
     pieces.extend((' '..='~').filter(char::is_ascii_punctuation).map(String::from));
     pieces.extend(WORDS.split_whitespace().filter(|word| word.len() > 1).map(str::to_owned));
+    let missing = shape.vocabulary.saturating_sub(pieces.len());
+    pieces.extend((0..missing).map(|index| format!("[unused{index}]")));
     pieces
 }
 
@@ -197,38 +227,41 @@ fn weights(spec: &Spec, vocabulary: usize) -> Vec<u8> {
         (false, Family::Bert) => "bert.",
         (false, Family::DistilBert) => "distilbert.",
     };
-    let mut tensors = Tensors { random: Random(1), by_name: BTreeMap::new() };
+    let mut tensors = Tensors { shape: spec.shape, random: Random(1), by_name: BTreeMap::new() };
     tensors.embeddings(prefix, spec, vocabulary);
-    for layer in 0..LAYERS {
+    for layer in 0..spec.shape.layers {
         tensors.layer(prefix, spec.family, layer);
     }
     if !spec.labels.is_empty() {
         let dense = if spec.family == Family::Bert { "bert.pooler.dense" } else { "pre_classifier" };
-        tensors.linear(dense, DIMENSION, DIMENSION, 0.3);
-        tensors.linear("classifier", DIMENSION, spec.labels.len(), 0.3);
+        let dimension = spec.shape.dimension;
+        tensors.linear(dense, dimension, dimension, 0.3);
+        tensors.linear("classifier", dimension, spec.labels.len(), 0.3);
     }
     tensors.serialize(spec.dtype)
 }
 
 struct Tensors {
+    shape: Shape,
     random: Random,
     by_name: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
 }
 
 impl Tensors {
     fn embeddings(&mut self, prefix: &str, spec: &Spec, vocabulary: usize) {
-        let mut words = self.random.normal(vocabulary * DIMENSION, 1.0);
+        let dimension = self.shape.dimension;
+        let mut words = self.random.normal(vocabulary * dimension, 1.0);
         // Every text has these two; as opposites they leave the mean to the words.
-        let row = |id: usize| id * DIMENSION..(id + 1) * DIMENSION;
+        let row = |id: usize| id * dimension..(id + 1) * dimension;
         let start: Vec<f32> = words[row(2)].iter().map(|value| -value).collect();
         words[row(3)].copy_from_slice(&start);
         let name = |part: &str| format!("{prefix}embeddings.{part}");
-        self.insert(name("word_embeddings.weight"), vec![vocabulary, DIMENSION], words);
-        let places = self.random.normal(spec.positions * DIMENSION, 0.05);
-        self.insert(name("position_embeddings.weight"), vec![spec.positions, DIMENSION], places);
+        self.insert(name("word_embeddings.weight"), vec![vocabulary, dimension], words);
+        let places = self.random.normal(spec.positions * dimension, 0.05);
+        self.insert(name("position_embeddings.weight"), vec![spec.positions, dimension], places);
         if spec.family == Family::Bert {
-            let types = self.random.normal(2 * DIMENSION, 0.05);
-            self.insert(name("token_type_embeddings.weight"), vec![2, DIMENSION], types);
+            let types = self.random.normal(2 * dimension, 0.05);
+            self.insert(name("token_type_embeddings.weight"), vec![2, dimension], types);
         }
         self.norm(&name("LayerNorm"));
     }
@@ -247,12 +280,13 @@ impl Tensors {
             ),
         };
         let name = |part: &str| format!("{prefix}{layers}.{index}.{part}");
+        let Shape { dimension, intermediate, .. } = self.shape;
         for part in parts {
-            self.linear(&name(part), DIMENSION, DIMENSION, 0.1);
+            self.linear(&name(part), dimension, dimension, 0.1);
         }
         let [up, down, attention_norm, output_norm] = norms;
-        self.linear(&name(up), DIMENSION, INTERMEDIATE, 0.1);
-        self.linear(&name(down), INTERMEDIATE, DIMENSION, 0.1);
+        self.linear(&name(up), dimension, intermediate, 0.1);
+        self.linear(&name(down), intermediate, dimension, 0.1);
         self.norm(&name(attention_norm));
         self.norm(&name(output_norm));
     }
@@ -265,10 +299,11 @@ impl Tensors {
     }
 
     fn norm(&mut self, name: &str) {
-        let gamma = self.random.normal(DIMENSION, 0.05).into_iter().map(|value| 1.0 + value).collect();
-        let beta = self.random.normal(DIMENSION, 0.02);
-        self.insert(format!("{name}.weight"), vec![DIMENSION], gamma);
-        self.insert(format!("{name}.bias"), vec![DIMENSION], beta);
+        let dimension = self.shape.dimension;
+        let gamma = self.random.normal(dimension, 0.05).into_iter().map(|value| 1.0 + value).collect();
+        let beta = self.random.normal(dimension, 0.02);
+        self.insert(format!("{name}.weight"), vec![dimension], gamma);
+        self.insert(format!("{name}.bias"), vec![dimension], beta);
     }
 
     fn insert(&mut self, name: String, shape: Vec<usize>, values: Vec<f32>) {

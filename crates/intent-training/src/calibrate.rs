@@ -119,6 +119,30 @@ pub fn solve_accept_threshold(answers: &[(f32, bool)], target_error: f64) -> Acc
     best
 }
 
+/// Solves for the lowest threshold at which taking the answers above it, instead of asking a better model, loses no more
+/// than the share `max_loss` of all rows.
+///
+/// `answers` holds confidence and correctness of each row, `better` whether the better model is right on it.
+pub fn solve_cascade_threshold(answers: &[(f32, bool)], better: &[bool], max_loss: f64) -> f32 {
+    let mut sorted: Vec<(f32, i64)> = answers
+        .iter()
+        .zip(better)
+        .map(|(&(confidence, is_right), &is_better_right)| {
+            (confidence, i64::from(is_better_right) - i64::from(is_right))
+        })
+        .collect();
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut threshold, mut lost) = (NEVER, 0);
+    for (at, &(confidence, loss)) in sorted.iter().enumerate() {
+        lost += loss;
+        let tied = sorted.get(at + 1).is_some_and(|next| next.0 == confidence);
+        if !tied && lost as f64 <= max_loss * sorted.len() as f64 {
+            threshold = confidence;
+        }
+    }
+    threshold
+}
+
 /// A threshold that no confidence reaches.
 const NEVER: f32 = 1.01;
 
@@ -186,7 +210,30 @@ mod tests {
         assert!((brier(&[vec![0.0, 0.0], vec![99.0, 0.0]], &[1, 1], Scaling::IDENTITY) - 1.25).abs() < 1e-6);
     }
 
+    #[test]
+    fn a_cascade_accepts_where_the_better_model_would_gain_nothing() {
+        let answers = [(0.9, true), (0.8, false), (0.7, true), (0.6, false), (0.5, false)];
+        let better = [true, false, true, true, true];
+        assert_eq!(solve_cascade_threshold(&answers, &better, 0.0), 0.7, "both are wrong at 0.8: nothing is lost");
+        assert_eq!(solve_cascade_threshold(&answers, &better, 0.2), 0.6);
+        assert_eq!(solve_cascade_threshold(&[(0.9, false)], &[true], 0.5), NEVER);
+    }
+
     proptest! {
+        #[test]
+        fn a_cascade_loses_no_more_than_it_may(
+            rows in prop::collection::vec(((0_u8..20).prop_map(|c| f32::from(c) / 20.0), any::<bool>(), any::<bool>()), 0..60),
+            max_loss in 0.0_f64..0.5,
+        ) {
+            let answers: Vec<(f32, bool)> = rows.iter().map(|row| (row.0, row.1)).collect();
+            let better: Vec<bool> = rows.iter().map(|row| row.2).collect();
+            let threshold = solve_cascade_threshold(&answers, &better, max_loss);
+            let right = |own: bool, better: bool, confidence: f32| if confidence >= threshold { own } else { better };
+            let cascade = rows.iter().filter(|row| right(row.1, row.2, row.0)).count() as f64;
+            let alone = better.iter().filter(|&&is_right| is_right).count() as f64;
+            prop_assert!(alone - cascade <= max_loss * rows.len() as f64 + 1e-9);
+        }
+
         #[test]
         fn what_a_solved_threshold_accepts_keeps_the_target(
             answers in prop::collection::vec(((0_u8..20).prop_map(|c| f32::from(c) / 20.0), any::<bool>()), 0..60),

@@ -15,7 +15,7 @@ use crate::{
     calibrate,
     centroids::Centroids,
     dataset::{Dataset, deal_folds},
-    evaluation::metrics,
+    evaluation::{confidence::acceptance, metrics},
     evidence::Evidence,
     progress::Progress,
     sparse::FeatureRows,
@@ -79,6 +79,8 @@ const CENTROID_WEIGHTS: [f32; 3] = [0.5, 1.0, 2.0];
 /// The costs of the hybrid that training chooses from: the embedding separates well, so that it matters only with few
 /// examples. The scale is chosen at the first.
 const HYBRID_COSTS: [f32; 2] = [0.5, 2.0];
+/// The part of the target error that a cascade may lose by taking an answer of `linear` instead of asking `hybrid`.
+const CASCADE_LOSS: f64 = 0.1;
 /// Texts embedded at a time.
 const EMBEDDING_BATCH: usize = 64;
 
@@ -92,12 +94,34 @@ pub fn train(
     options: &TrainOptions,
     progress: &dyn Progress,
 ) -> Result<Trained, ModelError> {
-    let linear = train_linear(dataset, options, progress);
+    let (mut linear, of_linear) = train_linear(dataset, options, progress);
     let hybrid = encoder.map(|encoder| train_hybrid(dataset, encoder, options, progress)).transpose()?;
-    Ok(Trained { labels: dataset.labels.clone(), linear, hybrid })
+    if let Some((_, of_hybrid)) = &hybrid {
+        linear.leave_to_better(&of_linear, of_hybrid, options);
+    }
+    Ok(Trained { labels: dataset.labels.clone(), linear, hybrid: hybrid.map(|(hybrid, _)| hybrid) })
 }
 
-fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progress) -> Fitted<Linear> {
+/// The confidence of each out-of-fold answer, and whether it is right; in the order of the training rows.
+type Answers = Vec<(f32, bool)>;
+
+impl<M> Fitted<M> {
+    /// Raises the accept threshold until accepting costs next to nothing against asking a better model, whose answers
+    /// to the same rows are `better`: of two models that are wrong equally often, one may be wrong on the other's easy
+    /// rows.
+    fn leave_to_better(&mut self, own: &Answers, better: &Answers, options: &TrainOptions) {
+        let is_right: Vec<bool> = better.iter().map(|&(_, is_right)| is_right).collect();
+        let max_loss = options.target_error * CASCADE_LOSS;
+        let threshold = calibrate::solve_cascade_threshold(own, &is_right, max_loss);
+        if threshold > self.calibration.accept_threshold {
+            self.calibration.accept_threshold = threshold;
+            let accepted = acceptance(own, threshold);
+            (self.metrics.coverage, self.metrics.accepted_error) = (accepted.coverage, accepted.error);
+        }
+    }
+}
+
+fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progress) -> (Fitted<Linear>, Answers) {
     let folds = Folds::deal(dataset, options);
     progress.stage("linear", (COSTS.len() * options.folds) as u64 + 1);
     let tried = COSTS.map(|cost| (cost, folds.predict(None, options.svm(cost), progress).logits));
@@ -120,7 +144,7 @@ fn train_hybrid(
     encoder: &SentenceEncoder,
     options: &TrainOptions,
     progress: &dyn Progress,
-) -> Result<Fitted<Hybrid>, ModelError> {
+) -> Result<(Fitted<Hybrid>, Answers), ModelError> {
     let folds = Folds::deal(dataset, options);
     progress.stage("embeddings", (folds.texts.len() + dataset.out_of_scope.len()) as u64);
     let embeddings = embed(encoder, &folds.texts, progress)?;
@@ -296,7 +320,7 @@ fn summarise<M: Model>(
     foreignness: impl Fn(&[f32]) -> f32,
     hyper_parameters: BTreeMap<String, f64>,
     options: &TrainOptions,
-) -> Fitted<M> {
+) -> (Fitted<M>, Answers) {
     let evidence = Evidence {
         labels: model.labels(),
         in_scope: predicted.iter().map(|logits| foreignness(logits)).collect(),
@@ -305,6 +329,7 @@ fn summarise<M: Model>(
         targets: targets.to_vec(),
     };
     let calibration = evidence.calibrate(options);
+    let answers = calibrate::answers(&evidence.logits, &evidence.targets, calibration.scaling);
     let metrics = evidence.metrics(&calibration, MeasuredOn::OutOfFold, hyper_parameters);
-    Fitted { model, calibration, metrics }
+    (Fitted { model, calibration, metrics }, answers)
 }

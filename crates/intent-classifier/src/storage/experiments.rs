@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use intent_engine::experiment::{Clusters, GroupOutcome};
 use sqlx::{query, query_as, query_scalar};
 use uuid::Uuid;
 
@@ -17,6 +18,8 @@ pub(crate) struct Exposure {
     pub(crate) experiment: String,
     /// The group that the subject is in.
     pub(crate) group: String,
+    /// Whom it was of, hashed.
+    pub(crate) subject: String,
     /// When the decision was made.
     pub(crate) decided_at: SystemTime,
     /// What was decided.
@@ -35,15 +38,6 @@ pub(crate) struct Exposure {
     pub(crate) degraded: bool,
 }
 
-/// Sums from which mean and variance follow.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Moments {
-    /// The sum of the values.
-    pub(crate) sum: f64,
-    /// The sum of their squares.
-    pub(crate) sum_of_squares: f64,
-}
-
 /// All that is known of one group.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GroupTotals {
@@ -51,18 +45,71 @@ pub(crate) struct GroupTotals {
     pub(crate) group: String,
     /// How many decisions.
     pub(crate) exposures: u64,
-    /// How long they took, in milliseconds.
-    pub(crate) latency_ms: Moments,
-    /// How sure they were.
-    pub(crate) confidence: Moments,
+    /// How long they took, in milliseconds, by subject.
+    pub(crate) latency_ms: Clusters,
+    /// How sure they were, by subject.
+    pub(crate) confidence: Clusters,
+    /// 1 for each that a user found right, 0 for each that a user found wrong, by subject.
+    pub(crate) accuracy: Clusters,
     /// How many models were stepped over, in all.
     pub(crate) fallbacks: u64,
     /// How many decisions were degraded.
     pub(crate) degraded: u64,
-    /// How many users said whether the answer was right.
-    pub(crate) feedback: u64,
-    /// How many said it was.
-    pub(crate) confirmations: u64,
+}
+
+impl GroupTotals {
+    /// A group in which nothing happened.
+    pub(crate) fn of_nobody(group: &str) -> Self {
+        Self {
+            group: group.to_owned(),
+            exposures: 0,
+            latency_ms: Clusters::default(),
+            confidence: Clusters::default(),
+            accuracy: Clusters::default(),
+            fallbacks: 0,
+            degraded: 0,
+        }
+    }
+
+    /// Returns what statistics need; `None` for a strategy that this version does not know.
+    pub(crate) fn outcome(&self) -> Option<GroupOutcome> {
+        let Self { latency_ms, confidence, accuracy, .. } = *self;
+        Some(GroupOutcome { group: self.group.parse().ok()?, latency_ms, confidence, accuracy })
+    }
+}
+
+/// Group, subjects, n, n², latency, latency², n·latency, confidence, confidence², n·confidence, fallbacks, degraded: sums
+/// over subjects.
+type OutcomeRow = (String, i64, f64, f64, f64, f64, f64, f64, f64, f64, i64, i64);
+/// Group, subjects, n, n², confirmed, confirmed², n·confirmed: sums over subjects.
+type OpinionRow = (String, i64, f64, f64, f64, f64, f64);
+
+impl From<OutcomeRow> for GroupTotals {
+    fn from(row: OutcomeRow) -> Self {
+        let (group, subjects, observations, observations_squared, ..) = row;
+        let clusters = |total, total_squared, product| Clusters {
+            subjects: subjects.cast_unsigned(),
+            observations,
+            observations_squared,
+            total,
+            total_squared,
+            product,
+        };
+        Self {
+            exposures: observations as u64,
+            latency_ms: clusters(row.4, row.5, row.6),
+            confidence: clusters(row.7, row.8, row.9),
+            fallbacks: row.10.cast_unsigned(),
+            degraded: row.11.cast_unsigned(),
+            ..Self::of_nobody(&group)
+        }
+    }
+}
+
+fn accuracy(row: &OpinionRow) -> Clusters {
+    let &(_, subjects, observations, observations_squared, total, total_squared, product) = row;
+    let subjects = subjects.cast_unsigned();
+    Clusters { subjects, observations, observations_squared, total, total_squared, product }
 }
 
 impl Storage {
@@ -72,8 +119,8 @@ impl Storage {
     /// [`StorageError`] when the database does not take them.
     pub(crate) async fn store_exposures(&self, exposures: &[Exposure]) -> Result<(), StorageError> {
         const INSERT: &str = "INSERT INTO exposures (request_id, experiment, experiment_group, decided_at_ms, intent, \
-            model, model_version, confidence, latency_ms, fallbacks, degraded) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (request_id) DO NOTHING";
+            model, model_version, confidence, latency_ms, fallbacks, degraded, subject) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (request_id) DO NOTHING";
         on_pool!(self, |pool| {
             self.writing(async {
                 let mut transaction = begin(pool).await?;
@@ -90,6 +137,7 @@ impl Storage {
                         .bind(exposure.latency_ms)
                         .bind(i64::from(exposure.fallbacks))
                         .bind(exposure.degraded)
+                        .bind(&exposure.subject)
                         .execute(&mut *transaction)
                         .await?;
                 }
@@ -99,48 +147,42 @@ impl Storage {
         })
     }
 
-    /// Returns the totals of each group of an experiment, by name. `since` leaves out what was decided before.
+    /// Returns the totals of each group of an experiment, by name.
     ///
     /// # Errors
     /// [`StorageError`] when the database cannot be read.
-    pub(crate) async fn experiment_totals(
-        &self,
-        experiment: &str,
-        since: SystemTime,
-    ) -> Result<Vec<GroupTotals>, StorageError> {
-        const OUTCOMES: &str = "SELECT experiment_group, COUNT(*), SUM(latency_ms), SUM(latency_ms * latency_ms), \
-            SUM(confidence), SUM(confidence * confidence), CAST(SUM(fallbacks) AS BIGINT), \
-            SUM(CASE WHEN degraded THEN 1 ELSE 0 END) FROM exposures \
-            WHERE experiment = $1 AND decided_at_ms >= $2 GROUP BY experiment_group ORDER BY experiment_group";
-        const OPINIONS: &str = "SELECT e.experiment_group, COUNT(*), \
-            SUM(CASE WHEN f.kind = 'confirmation' THEN 1 ELSE 0 END) FROM exposures e \
-            JOIN feedback f ON f.request_id = e.request_id \
-            WHERE e.experiment = $1 AND e.decided_at_ms >= $2 GROUP BY e.experiment_group";
-        type Outcomes = Vec<(String, i64, f64, f64, f64, f64, i64, i64)>;
-        type Opinions = Vec<(String, i64, i64)>;
-        let (outcomes, opinions): (Outcomes, Opinions) = on_pool!(self, |pool| {
+    pub(crate) async fn experiment_totals(&self, experiment: &str) -> Result<Vec<GroupTotals>, StorageError> {
+        // The inner query has a row per subject, the outer one adds up what an error of the mean is made of.
+        const OUTCOMES: &str = "SELECT experiment_group, COUNT(*) AS subjects, \
+            SUM(n) AS observations, SUM(n * n) AS observations_squared, \
+            SUM(latency) AS latency, SUM(latency * latency) AS latency_squared, SUM(n * latency) AS latency_product, \
+            SUM(sureness) AS confidence, SUM(sureness * sureness) AS confidence_squared, \
+            SUM(n * sureness) AS confidence_product, \
+            CAST(SUM(stepped_over) AS BIGINT) AS fallbacks, CAST(SUM(worse) AS BIGINT) AS degraded \
+            FROM (SELECT experiment_group, CAST(COUNT(*) AS DOUBLE PRECISION) AS n, SUM(latency_ms) AS latency, \
+                SUM(confidence) AS sureness, SUM(fallbacks) AS stepped_over, \
+                SUM(CASE WHEN degraded THEN 1 ELSE 0 END) AS worse FROM exposures \
+                WHERE experiment = $1 GROUP BY experiment_group, COALESCE(subject, request_id)) AS subjects \
+            GROUP BY experiment_group ORDER BY experiment_group";
+        const OPINIONS: &str = "SELECT experiment_group, COUNT(*) AS subjects, \
+            SUM(n) AS observations, SUM(n * n) AS observations_squared, \
+            SUM(confirmed) AS total, SUM(confirmed * confirmed) AS total_squared, SUM(n * confirmed) AS product \
+            FROM (SELECT e.experiment_group, CAST(COUNT(*) AS DOUBLE PRECISION) AS n, \
+                CAST(SUM(CASE WHEN f.kind = 'confirmation' THEN 1 ELSE 0 END) AS DOUBLE PRECISION) AS confirmed FROM exposures e \
+                JOIN feedback f ON f.request_id = e.request_id \
+                WHERE e.experiment = $1 GROUP BY e.experiment_group, COALESCE(e.subject, e.request_id)) AS subjects \
+            GROUP BY experiment_group";
+        let (outcomes, opinions): (Vec<OutcomeRow>, Vec<OpinionRow>) = on_pool!(self, |pool| {
             self.reading(async {
-                let outcomes = query_as(OUTCOMES).bind(experiment).bind(millis(since)).fetch_all(pool).await?;
-                let opinions = query_as(OPINIONS).bind(experiment).bind(millis(since)).fetch_all(pool).await?;
+                let outcomes = query_as(OUTCOMES).bind(experiment).fetch_all(pool).await?;
+                let opinions = query_as(OPINIONS).bind(experiment).fetch_all(pool).await?;
                 Ok((outcomes, opinions))
             })
             .await
         })?;
-        let totals = outcomes.into_iter().map(|row| {
-            let (feedback, confirmations) =
-                opinions.iter().find(|opinion| opinion.0 == row.0).map_or((0, 0), |opinion| (opinion.1, opinion.2));
-            GroupTotals {
-                group: row.0,
-                exposures: row.1.cast_unsigned(),
-                latency_ms: Moments { sum: row.2, sum_of_squares: row.3 },
-                confidence: Moments { sum: row.4, sum_of_squares: row.5 },
-                fallbacks: row.6.cast_unsigned(),
-                degraded: row.7.cast_unsigned(),
-                feedback: feedback.cast_unsigned(),
-                confirmations: confirmations.cast_unsigned(),
-            }
-        });
-        Ok(totals.collect())
+        let accuracy_of =
+            |group: &str| opinions.iter().find(|opinion| opinion.0 == group).map(accuracy).unwrap_or_default();
+        Ok(outcomes.into_iter().map(|row| GroupTotals { accuracy: accuracy_of(&row.0), ..row.into() }).collect())
     }
 
     /// Returns the latency that a share `quantile` (0 to 1) of a group's `exposures` decisions did not exceed, in

@@ -38,7 +38,7 @@ pub(crate) use self::{
     changes::{Revisions, Topic},
     documents::{Change, ChangeError, Changed, Document, DocumentChange, Documents},
     error::{Fault, StorageError},
-    experiments::{Exposure, GroupTotals, Moments},
+    experiments::{Exposure, GroupTotals},
     feedback::{Feedback, FeedbackKind, FeedbackPosition, FeedbackTotals, IntentPairTotal, ModelTotal, Stored},
     flags::{FlagAuditEntry, StoredFlags},
     promotions::Promotion,

@@ -4,26 +4,47 @@
 //! A subject keeps its group, on every replica and after every restart, and raising the share moves nobody who is in
 //! the experiment already.
 
+mod clusters;
 mod results;
 mod statistics;
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use crate::{
     StrategyName,
     flags::{BUCKETS, bucket},
 };
 
-pub use results::{GroupResult, Outcomes, Recommendation, Results};
+pub use clusters::Clusters;
+pub use results::{Difference, GroupOutcome, GroupResult, Recommendation, Results};
 pub use statistics::{confidence_sequence_multiplier, sample_ratio_p_value};
 
 /// The experiment on routing strategies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Experiment {
     /// Its name; part of the hash, so that a new name mixes the subjects anew.
-    pub name: String,
+    pub name: Arc<str>,
     /// The share of the subjects that tries something else than `control`, 0 to 1.
     pub share: f64,
     /// What they try.
     pub treatments: Vec<StrategyName>,
+}
+
+/// That the strategy of a decision was decided by the experiment alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exposure {
+    /// See [`Experiment::allocation`].
+    pub allocation: Arc<str>,
+    /// Stands for the subject.
+    pub subject: String,
+}
+
+/// Returns what stands for a subject where outcomes are kept: the same for the same subject, and not the subject itself.
+pub(crate) fn subject_digest(subject: &str) -> String {
+    let digest = Sha256::digest(subject.as_bytes());
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl Default for Experiment {
@@ -48,6 +69,17 @@ impl Experiment {
         let arm = u64::from(bucket(&format!("{}:treatment", self.name), subject));
         let index = arm * self.treatments.len() as u64 / u64::from(BUCKETS);
         self.treatments.get(index as usize).copied()
+    }
+
+    /// Tells whether anybody tries anything.
+    pub fn is_running(&self) -> bool {
+        self.share > 0.0 && !self.treatments.is_empty()
+    }
+
+    /// Names what the subjects were divided by: outcomes are comparable only while share and treatments stay the same.
+    pub fn allocation(&self) -> Arc<str> {
+        let treatments: Vec<&str> = self.treatments.iter().map(|treatment| treatment.as_str()).collect();
+        format!("{} {} {}", self.name, self.share, treatments.join(",")).into()
     }
 
     /// Returns the groups with the share of the subjects that each should have; control first, summing to 1.

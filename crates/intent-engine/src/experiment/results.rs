@@ -1,92 +1,32 @@
 //! What an experiment has shown so far.
 
-use std::collections::BTreeMap;
-
-use super::{Experiment, confidence_sequence_multiplier, sample_ratio_p_value};
+use super::{Clusters, Experiment, confidence_sequence_multiplier, sample_ratio_p_value};
 use crate::StrategyName;
 
-/// The probability of a false alarm, over the whole life of an experiment.
+/// The probability of a false alarm, over the whole life of an experiment and all its treatments.
 const ALPHA: f64 = 0.05;
 /// A sample-ratio p value below this withholds all conclusions.
 const SAMPLE_RATIO_ALPHA: f64 = 0.001;
-/// Fewer feedbacks than this in a group are too few for the asymptotics.
-const MINIMUM_FEEDBACK: u64 = 50;
+/// Fewer subjects than this in a group are too few for the asymptotics.
+const MINIMUM_SUBJECTS: u64 = 50;
 
-/// What was observed in each group.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outcomes(BTreeMap<StrategyName, GroupOutcome>);
-
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct GroupOutcome {
-    exposures: u64,
-    right: u64,
-    wrong: u64,
-}
-
-impl Outcomes {
-    /// Counts a decision that was made in a group.
-    pub fn record_exposure(&mut self, group: StrategyName) {
-        self.0.entry(group).or_default().exposures += 1;
-    }
-
-    /// Counts a user's word on a decision of a group.
-    pub fn record_feedback(&mut self, group: StrategyName, was_right: bool) {
-        let outcome = self.0.entry(group).or_default();
-        *if was_right { &mut outcome.right } else { &mut outcome.wrong } += 1;
-    }
-
-    /// Compares every group with control.
-    pub fn results(&self, experiment: &Experiment) -> Results {
-        let shares = experiment.expected_shares();
-        let of = |group: &StrategyName| self.0.get(group).copied().unwrap_or_default();
-        let observed: Vec<u64> = shares.iter().map(|(group, _)| of(group).exposures).collect();
-        let expected: Vec<f64> = shares.iter().map(|(_, share)| *share).collect();
-        let sample_ratio_p_value = sample_ratio_p_value(&observed, &expected);
-        let control = of(&StrategyName::Control);
-        let groups: Vec<GroupResult> =
-            shares.iter().map(|(group, _)| of(group).compared_with(&control, *group)).collect();
-        let recommendation = if sample_ratio_p_value < SAMPLE_RATIO_ALPHA {
-            Recommendation::SampleRatioMismatch
-        } else {
-            Recommendation::from_groups(&groups)
-        };
-        Results { groups, sample_ratio_p_value, recommendation }
-    }
+/// What was observed in one group.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupOutcome {
+    /// The strategy that the group tries.
+    pub group: StrategyName,
+    /// How long decisions took, in milliseconds: one observation per decision.
+    pub latency_ms: Clusters,
+    /// How sure they were, 0 to 1: one observation per decision.
+    pub confidence: Clusters,
+    /// 1 where a user found the answer right, 0 where wrong: one observation per feedback.
+    pub accuracy: Clusters,
 }
 
 impl GroupOutcome {
-    fn feedback(&self) -> u64 {
-        self.right + self.wrong
-    }
-
-    fn accuracy(&self) -> Option<f64> {
-        (self.feedback() > 0).then(|| self.right as f64 / self.feedback() as f64)
-    }
-
-    /// Returns the squared standard error of the accuracy.
-    fn squared_error(&self) -> f64 {
-        // Agresti and Coull's two of each: an accuracy of exactly 0 or 1 is not known without error.
-        let (n, p) = (self.feedback() as f64 + 4.0, (self.right as f64 + 2.0) / (self.feedback() as f64 + 4.0));
-        p * (1.0 - p) / n
-    }
-
-    fn compared_with(&self, control: &Self, group: StrategyName) -> GroupResult {
-        let enough = self.feedback().min(control.feedback()) >= MINIMUM_FEEDBACK;
-        let difference = match (self.accuracy(), control.accuracy()) {
-            (Some(own), Some(other)) if enough && group != StrategyName::Control => {
-                let half_width = (self.squared_error() + control.squared_error()).sqrt()
-                    * confidence_sequence_multiplier(self.feedback() + control.feedback(), ALPHA);
-                Some((own - other - half_width, own - other + half_width))
-            }
-            _ => None,
-        };
-        GroupResult {
-            group,
-            exposures: self.exposures,
-            feedback: self.feedback(),
-            accuracy: self.accuracy(),
-            accuracy_difference: difference,
-        }
+    /// A group in which nothing was observed.
+    pub fn new(group: StrategyName) -> Self {
+        Self { group, latency_ms: Clusters::default(), confidence: Clusters::default(), accuracy: Clusters::default() }
     }
 }
 
@@ -104,22 +44,35 @@ pub struct Results {
 /// One group, compared with control.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupResult {
-    /// The strategy that the group tries.
-    pub group: StrategyName,
-    /// Decisions made.
-    pub exposures: u64,
-    /// Decisions on which a user gave his word.
-    pub feedback: u64,
-    /// The share of them that was right; `None` without feedback.
-    pub accuracy: Option<f64>,
-    /// The 95 % confidence sequence of the difference to control's accuracy: valid at any time. `None` while there is
-    /// too little feedback, and for control itself.
-    pub accuracy_difference: Option<(f64, f64)>,
+    /// What was observed.
+    pub outcome: GroupOutcome,
+    /// The share of the subjects that the group should have, 0 to 1.
+    pub expected_share: f64,
+    /// How it differs from control: `None` for control itself, when the groups do not have the sizes they should, and
+    /// while there are too few subjects.
+    pub latency_ms: Option<Difference>,
+    /// See `latency_ms`.
+    pub confidence: Option<Difference>,
+    /// See `latency_ms`.
+    pub accuracy: Option<Difference>,
+}
+
+/// A mean minus that of control, with a confidence sequence: valid at any time, however often one looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// The difference that was observed.
+    pub estimate: f64,
+    /// It is at least this.
+    pub low: f64,
+    /// It is at most this.
+    pub high: f64,
 }
 
 /// What the results say to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recommendation {
+    /// Nobody tries anything.
+    NotRunning,
     /// The groups do not have the sizes they should: find out why before believing anything.
     SampleRatioMismatch,
     /// Nothing can be said yet.
@@ -130,11 +83,95 @@ pub enum Recommendation {
     Stop(StrategyName),
 }
 
+impl Experiment {
+    /// Compares what was observed in every group with control. Groups that are not part of the experiment are left out.
+    pub fn results(&self, outcomes: &[GroupOutcome]) -> Results {
+        let of = |group: StrategyName| {
+            let found = outcomes.iter().find(|outcome| outcome.group == group);
+            found.cloned().unwrap_or_else(|| GroupOutcome::new(group))
+        };
+        let shares = self.expected_shares();
+        let observed: Vec<u64> = shares.iter().map(|(group, _)| of(*group).latency_ms.subjects).collect();
+        let expected: Vec<f64> = shares.iter().map(|(_, share)| *share).collect();
+        let sample_ratio_p_value = sample_ratio_p_value(&observed, &expected);
+        let is_mismatch = sample_ratio_p_value < SAMPLE_RATIO_ALPHA;
+        let control = of(StrategyName::Control);
+        // Every treatment is a chance of a false alarm.
+        let alpha = ALPHA / self.treatments.len().max(1) as f64;
+        let groups: Vec<GroupResult> = shares
+            .iter()
+            .map(|(group, expected_share)| {
+                let outcome = of(*group);
+                let is_compared = *group != StrategyName::Control && !is_mismatch;
+                let compare = |own, other| if is_compared { Difference::between(own, other, alpha) } else { None };
+                GroupResult {
+                    expected_share: *expected_share,
+                    latency_ms: compare(outcome.latency_ms, control.latency_ms),
+                    confidence: compare(outcome.confidence, control.confidence),
+                    accuracy: compare(outcome.accuracy.with_pseudo_subjects(), control.accuracy.with_pseudo_subjects()),
+                    outcome,
+                }
+            })
+            .collect();
+        let recommendation = if is_mismatch {
+            Recommendation::SampleRatioMismatch
+        } else if !self.is_running() {
+            Recommendation::NotRunning
+        } else {
+            Recommendation::from_groups(&groups)
+        };
+        Results { groups, sample_ratio_p_value, recommendation }
+    }
+}
+
+impl Difference {
+    fn between(own: Clusters, control: Clusters, alpha: f64) -> Option<Self> {
+        if own.subjects.min(control.subjects) < MINIMUM_SUBJECTS {
+            return None;
+        }
+        let estimate = own.mean()? - control.mean()?;
+        let half_width = (own.squared_error() + control.squared_error()).sqrt()
+            * confidence_sequence_multiplier(own.subjects + control.subjects, alpha);
+        Some(Self { estimate, low: estimate - half_width, high: estimate + half_width })
+    }
+
+    /// Tells whether the difference is certainly above or below zero.
+    pub fn is_certain(&self) -> bool {
+        self.low > 0.0 || self.high < 0.0
+    }
+}
+
+impl Results {
+    /// Says in words what to do, and what is known of the latency besides.
+    pub fn in_words(&self) -> String {
+        let mut words = match self.recommendation {
+            Recommendation::NotRunning => {
+                "the experiment is not running: nobody tries another strategy; set its share above 0".into()
+            }
+            Recommendation::SampleRatioMismatch => {
+                "the groups do not have the sizes they should; no conclusion is safe until the cause is found".into()
+            }
+            Recommendation::KeepCollecting => {
+                "no difference in accuracy is certain yet; keep collecting feedback".to_owned()
+            }
+            Recommendation::Adopt(group) => format!("`{group}` answers more accurately than `control`; adopt it"),
+            Recommendation::Stop(group) => format!("`{group}` answers less accurately than `control`; stop trying it"),
+        };
+        for group in &self.groups {
+            if let Some(Difference { low, high, .. }) = group.latency_ms.filter(Difference::is_certain) {
+                let (least, most, how) = if low > 0.0 { (low, high, "slower") } else { (-high, -low, "faster") };
+                words += &format!("; `{}` is {least:.2} to {most:.2} ms {how}", group.outcome.group);
+            }
+        }
+        words
+    }
+}
+
 impl Recommendation {
     fn from_groups(groups: &[GroupResult]) -> Self {
-        let decided = groups.iter().filter_map(|group| Some((group.group, group.accuracy_difference?)));
-        let best = decided.clone().filter(|(_, (low, _))| *low > 0.0).max_by(|a, b| a.1.0.total_cmp(&b.1.0));
-        let worst = decided.filter(|(_, (_, high))| *high < 0.0).min_by(|a, b| a.1.1.total_cmp(&b.1.1));
+        let decided = groups.iter().filter_map(|group| Some((group.outcome.group, group.accuracy?)));
+        let best = decided.clone().filter(|(_, by)| by.low > 0.0).max_by(|a, b| a.1.low.total_cmp(&b.1.low));
+        let worst = decided.filter(|(_, by)| by.high < 0.0).min_by(|a, b| a.1.high.total_cmp(&b.1.high));
         match (best, worst) {
             (Some((group, _)), _) => Self::Adopt(group),
             (None, Some((group, _))) => Self::Stop(group),
@@ -142,15 +179,14 @@ impl Recommendation {
         }
     }
 
-    /// Says it in words.
-    pub fn in_words(self) -> String {
+    /// Returns the name used in answers.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Self::SampleRatioMismatch => {
-                "the groups do not have the sizes they should; no conclusion is safe until the cause is found".into()
-            }
-            Self::KeepCollecting => "no difference is certain yet; keep collecting feedback".into(),
-            Self::Adopt(group) => format!("`{group}` answers more accurately than `control`; adopt it"),
-            Self::Stop(group) => format!("`{group}` answers less accurately than `control`; stop trying it"),
+            Self::NotRunning => "not_running",
+            Self::SampleRatioMismatch => "sample_ratio_mismatch",
+            Self::KeepCollecting => "keep_collecting",
+            Self::Adopt(_) => "adopt",
+            Self::Stop(_) => "stop",
         }
     }
 }
@@ -168,68 +204,142 @@ mod tests {
     struct Coins(u64);
 
     impl Coins {
-        fn toss(&mut self, probability: f64) -> bool {
+        fn uniform(&mut self) -> f64 {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
-            (self.0 >> 11) as f64 / (1_u64 << 53) as f64 <= probability
+            (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+        }
+
+        fn toss(&mut self, probability: f64) -> bool {
+            self.uniform() <= probability
         }
     }
 
-    /// Runs an experiment and looks after every observation; returns the first conclusion.
-    fn first_conclusion(seed: u64, control: f64, treatment: f64, observations: usize) -> Option<Recommendation> {
-        let (mut coins, mut outcomes, experiment) = (Coins(seed), Outcomes::default(), half_and_half());
-        for index in 0..observations {
-            let (group, accuracy) = if index % 2 == 0 { (Control, control) } else { (Balanced, treatment) };
-            outcomes.record_exposure(group);
-            outcomes.record_feedback(group, coins.toss(accuracy));
-            let recommendation = outcomes.results(&experiment).recommendation;
-            if !matches!(recommendation, Recommendation::KeepCollecting) {
-                return Some(recommendation);
-            }
+    /// Two groups, with one subject added to each in turn: decisions of a mean latency (milliseconds, exponential) and
+    /// as many words on them, right with a probability that differs from subject to subject.
+    struct Simulation {
+        coins: Coins,
+        groups: [GroupOutcome; 2],
+        observations_each: u32,
+    }
+
+    impl Simulation {
+        fn new(seed: u64, observations_each: u32) -> Self {
+            let groups = [Control, Balanced].map(GroupOutcome::new);
+            Self { coins: Coins(seed * 0x9e37_79b9), groups, observations_each }
         }
-        None
+
+        fn add_subject(&mut self, group: usize, accuracy: f64, mean_latency_ms: f64) {
+            // Some subjects are easy, some are hard, and long texts come from the same people again and again.
+            let (accuracy, mean_latency_ms) = if self.observations_each == 1 {
+                (accuracy, mean_latency_ms)
+            } else {
+                let kind = 2.0 * self.coins.uniform();
+                (accuracy + (1.0 - accuracy) * (kind - 1.0), mean_latency_ms * kind)
+            };
+            let (mut right, mut latency_ms) = (0.0, 0.0);
+            for _ in 0..self.observations_each {
+                right += f64::from(u8::from(self.coins.toss(accuracy)));
+                latency_ms -= mean_latency_ms * self.coins.uniform().max(f64::MIN_POSITIVE).ln();
+            }
+            let n = f64::from(self.observations_each);
+            self.groups[group].accuracy.add(n, right);
+            self.groups[group].latency_ms.add(n, latency_ms);
+            self.groups[group].confidence.add(n, right);
+        }
+
+        /// Looks after every subject; returns the first time that `is_alarm` says so.
+        fn first(
+            &mut self,
+            subjects: usize,
+            accuracy: [f64; 2],
+            latency_ms: [f64; 2],
+            is_alarm: impl Fn(&Results) -> bool,
+        ) -> Option<Results> {
+            let experiment = half_and_half();
+            (0..subjects).find_map(|index| {
+                self.add_subject(index % 2, accuracy[index % 2], latency_ms[index % 2]);
+                Some(experiment.results(&self.groups)).filter(&is_alarm)
+            })
+        }
+    }
+
+    fn concludes(results: &Results) -> bool {
+        results.recommendation != Recommendation::KeepCollecting
+    }
+
+    fn finds_latency(results: &Results) -> bool {
+        results.groups[1].latency_ms.is_some_and(|difference| difference.is_certain())
     }
 
     #[test]
     fn looking_after_every_observation_raises_few_false_alarms_when_there_is_no_difference() {
         const RUNS: u64 = 200;
-        let alarms =
-            (1..=RUNS).filter(|seed| first_conclusion(seed * 0x9e37_79b9, 0.85, 0.85, 3_000).is_some()).count();
-        assert!(alarms as f64 <= ALPHA * RUNS as f64, "{alarms} false alarms in {RUNS} runs");
+        for (observations_each, subjects) in [(1, 3_000), (5, 1_000)] {
+            let alarms = |is_alarm: fn(&Results) -> bool| {
+                let run =
+                    |seed| Simulation::new(seed, observations_each).first(subjects, [0.85; 2], [2.0; 2], is_alarm);
+                (1..=RUNS).filter(|&seed| run(seed).is_some()).count()
+            };
+            let (accuracy, latency) = (alarms(concludes), alarms(finds_latency));
+            assert!(accuracy as f64 <= ALPHA * RUNS as f64, "{accuracy} false alarms in {RUNS} runs");
+            assert!(latency as f64 <= ALPHA * RUNS as f64, "{latency} false alarms in {RUNS} runs");
+        }
     }
 
     #[test]
     fn a_real_difference_is_found_in_both_directions() {
-        for seed in 1..=20_u64 {
-            let seed = seed * 0x9e37_79b9;
-            assert_eq!(first_conclusion(seed, 0.80, 0.90, 6_000), Some(Recommendation::Adopt(Balanced)));
-            assert_eq!(first_conclusion(seed, 0.90, 0.80, 6_000), Some(Recommendation::Stop(Balanced)));
+        for seed in 1..=20 {
+            let conclusion = |accuracy| {
+                let found = Simulation::new(seed, 1).first(6_000, accuracy, [2.0; 2], concludes);
+                found.map(|results| results.recommendation)
+            };
+            assert_eq!(conclusion([0.80, 0.90]), Some(Recommendation::Adopt(Balanced)));
+            assert_eq!(conclusion([0.90, 0.80]), Some(Recommendation::Stop(Balanced)));
+            let latency = |latency_ms| {
+                let found = Simulation::new(seed, 1).first(6_000, [0.85; 2], latency_ms, finds_latency);
+                found.expect("it is found").in_words()
+            };
+            assert!(latency([2.0, 2.5]).ends_with("ms slower"));
+            assert!(latency([2.5, 2.0]).ends_with("ms faster"));
         }
     }
 
     #[test]
     fn uneven_groups_withhold_every_conclusion() {
-        let mut outcomes = Outcomes::default();
-        for (group, exposures) in [(Control, 600), (Balanced, 400)] {
-            (0..exposures).for_each(|_| outcomes.record_exposure(group));
-            (0..exposures).for_each(|_| outcomes.record_feedback(group, group == Balanced));
-        }
-        let results = outcomes.results(&half_and_half());
+        let mut simulation = Simulation::new(1, 1);
+        (0..600).for_each(|_| simulation.add_subject(0, 0.1, 2.0));
+        (0..400).for_each(|_| simulation.add_subject(1, 0.9, 9.0));
+        let results = half_and_half().results(&simulation.groups);
         assert_eq!(results.recommendation, Recommendation::SampleRatioMismatch);
-        assert!(results.recommendation.in_words().contains("no conclusion is safe"));
+        assert_eq!((results.groups[1].accuracy, results.groups[1].latency_ms), (None, None));
+        assert!(results.in_words().contains("no conclusion is safe"));
+    }
+
+    #[test]
+    fn many_requests_of_few_people_do_not_make_the_groups_uneven() {
+        let mut groups = [Control, Balanced].map(GroupOutcome::new);
+        (0..100).for_each(|_| groups[0].latency_ms.add(1.0, 2.0));
+        (0..100).for_each(|_| groups[1].latency_ms.add(50.0, 100.0));
+        assert_eq!(half_and_half().results(&groups).sample_ratio_p_value, 1.0);
     }
 
     #[test]
     fn little_feedback_says_nothing() {
-        let mut outcomes = Outcomes::default();
-        for group in [Control, Balanced] {
-            (0..49).for_each(|_| outcomes.record_exposure(group));
-            (0..49).for_each(|_| outcomes.record_feedback(group, group == Balanced));
-        }
-        let results = outcomes.results(&half_and_half());
+        let mut groups = [Control, Balanced].map(GroupOutcome::new);
+        (0..45).for_each(|_| groups[0].accuracy.add(1.0, 0.0));
+        (0..45).for_each(|_| groups[1].accuracy.add(1.0, 1.0));
+        let results = half_and_half().results(&groups);
         assert_eq!(results.recommendation, Recommendation::KeepCollecting);
-        assert_eq!(results.groups[1].accuracy_difference, None);
-        assert_eq!(results.groups[1].accuracy, Some(1.0));
+        assert_eq!(results.groups[1].accuracy, None);
+        assert_eq!(results.groups[1].outcome.accuracy.mean(), Some(1.0));
+    }
+
+    #[test]
+    fn without_a_share_there_is_nothing_to_conclude() {
+        let results = Experiment::default().results(&[]);
+        assert_eq!(results.recommendation, Recommendation::NotRunning);
+        assert_eq!(results.sample_ratio_p_value, 1.0);
     }
 }

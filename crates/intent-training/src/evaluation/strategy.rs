@@ -21,10 +21,13 @@ pub struct Step {
 pub struct StrategyEvaluation {
     /// Its name.
     pub name: String,
-    /// The share of in-scope rows answered with the right intent.
+    /// The share of in-scope rows whose likeliest intent, of the deciding model, is right, whatever its out-of-scope gate
+    /// says: to be compared with the accuracy of a model.
     pub accuracy: f64,
     /// Its 95 % interval.
     pub accuracy_interval: Interval,
+    /// The share of all rows, those out of scope included, that are answered right with the gates in force.
+    pub accuracy_with_out_of_scope: f64,
     /// The share of out-of-scope texts that are answered so; `None` without any.
     pub out_of_scope_recall: Option<f64>,
     /// The steps, in order.
@@ -88,11 +91,11 @@ pub fn evaluate_strategy(
 
     let rows = set.rows.len();
     let deciding: Vec<usize> = (0..rows).map(|row| decides(&|model| model.in_scope[row].clone())).collect();
-    let is_right = |step: usize, row: usize| {
-        let prediction = &asked[step].in_scope[row].prediction;
-        prediction.out_of_scope.is_none() && prediction.ranking()[0] == set.rows[row].label as usize
-    };
+    let is_right =
+        |step: usize, row: usize| asked[step].in_scope[row].prediction.ranking()[0] == set.rows[row].label as usize;
     let right = (0..rows).filter(|&row| is_right(deciding[row], row)).count();
+    let is_let_pass = |row: &usize| asked[deciding[*row]].in_scope[*row].prediction.out_of_scope.is_none();
+    let answered_right = (0..rows).filter(is_let_pass).filter(|&row| is_right(deciding[row], row)).count();
     let shares: Vec<StepShare> = (0..steps.len())
         .map(|step| {
             let own: Vec<usize> = (0..rows).filter(|&row| deciding[row] == step).collect();
@@ -115,6 +118,7 @@ pub fn evaluate_strategy(
         name: name.to_owned(),
         accuracy,
         accuracy_interval: wilson_interval(right, rows),
+        accuracy_with_out_of_scope: (answered_right + found) as f64 / (rows + set.out_of_scope.len()).max(1) as f64,
         out_of_scope_recall: (!set.out_of_scope.is_empty()).then(|| found as f64 / set.out_of_scope.len() as f64),
         mean_latency_ms: deciding.iter().map(paid).sum::<f64>() / rows.max(1) as f64,
         random_control: random_control(accuracy, rows, &shares, is_right),
@@ -185,12 +189,12 @@ mod tests {
         ];
         let cascade = evaluate_strategy("control", &[step("fast", 0.85), step("slow", 0.0)], &set, &models)
             .expect("known models");
-        assert_eq!(cascade.accuracy, 1.0);
+        assert_eq!((cascade.accuracy, cascade.accuracy_with_out_of_scope), (1.0, 1.0));
         assert_eq!((cascade.steps[0].share, cascade.steps[1].share), (0.5, 0.5));
         assert_eq!(cascade.mean_latency_ms, 6.0);
         assert_eq!(cascade.out_of_scope_recall, Some(1.0));
-        // By lot: half of (1, 1, 0, 0) and half of (1, 0, 1, 1).
-        assert_eq!(cascade.random_control.accuracy, 0.625);
+        // By lot: half of (1, 1, 0, 1) and half of (1, 0, 1, 1).
+        assert_eq!(cascade.random_control.accuracy, 0.75);
         assert!(cascade.random_control.standard_deviations > 1.0);
         assert!(evaluate_strategy("control", &[step("hybrid", 0.5)], &set, &models).is_err());
     }

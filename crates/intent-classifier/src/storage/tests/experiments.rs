@@ -1,15 +1,17 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use intent_engine::experiment::Clusters;
 use uuid::Uuid;
 
 use super::{Database, on_both_databases};
-use crate::storage::{Exposure, Feedback, FeedbackKind, Moments};
+use crate::storage::{Exposure, Feedback, FeedbackKind};
 
 fn exposure(number: u32, group: &str) -> Exposure {
     Exposure {
         request_id: Uuid::from_u128(u128::from(number)),
         experiment: "routing".to_owned(),
         group: group.to_owned(),
+        subject: format!("subject {}", number % 2),
         decided_at: UNIX_EPOCH + Duration::from_secs(u64::from(number)),
         intent: "refund".to_owned(),
         model: "rules".to_owned(),
@@ -57,16 +59,21 @@ on_both_databases! {
         ];
         storage.store_feedback(&opinions).await.expect("stored");
 
-        let totals = storage.experiment_totals("routing", UNIX_EPOCH).await.expect("readable");
+        let totals = storage.experiment_totals("routing").await.expect("readable");
         let [balanced, control] = &totals[..] else { panic!("{totals:?}") };
-        assert_eq!((balanced.group.as_str(), balanced.exposures, balanced.feedback), ("balanced", 1, 0));
+        assert_eq!((balanced.group.as_str(), balanced.exposures), ("balanced", 1));
+        assert_eq!(balanced.accuracy, Clusters::default());
         assert_eq!((control.exposures, control.fallbacks, control.degraded), (10, 5, 2));
-        assert_eq!(control.latency_ms, Moments { sum: 55.0, sum_of_squares: 385.0 });
-        assert_eq!(control.confidence, Moments { sum: 5.0, sum_of_squares: 2.5 });
-        assert_eq!((control.feedback, control.confirmations), (3, 2));
-
-        let later = storage.experiment_totals("routing", UNIX_EPOCH + Duration::from_secs(9)).await.expect("readable");
-        assert_eq!((later[1].exposures, later[1].feedback), (2, 0));
+        // Two subjects of five decisions each: the odd and the even latencies.
+        let two = |sums: [(f64, f64); 2]| {
+            let mut clusters = Clusters::default();
+            sums.into_iter().for_each(|(observations, total)| clusters.add(observations, total));
+            clusters
+        };
+        assert_eq!(control.latency_ms, two([(5.0, 25.0), (5.0, 30.0)]));
+        assert_eq!(control.confidence, two([(5.0, 2.5); 2]));
+        // The odd one confirmed one and corrected one, the even one confirmed one.
+        assert_eq!(control.accuracy, two([(2.0, 1.0), (1.0, 1.0)]));
     }
 
     async fn quantiles_are_those_of_the_sorted_latencies(database: Database) {
@@ -86,6 +93,6 @@ on_both_databases! {
         storage.store_exposures(&exposures).await.expect("stored");
         let before = UNIX_EPOCH + Duration::from_secs(4);
         assert_eq!(storage.delete_exposures_before(before, 100).await.expect("writable"), 3);
-        assert_eq!(storage.experiment_totals("routing", UNIX_EPOCH).await.expect("readable")[0].exposures, 2);
+        assert_eq!(storage.experiment_totals("routing").await.expect("readable")[0].exposures, 2);
     }
 }
