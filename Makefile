@@ -82,6 +82,15 @@ test-schemathesis: ## Call every operation 20,000 times with generated requests,
 	cargo build --locked
 	scripts/test-schemathesis target/debug/intent-classifier
 
+.PHONY: test-torchserve
+test-torchserve: $(ENCODER_DIR)/encoder.json ## Serve an exported archive by the real TorchServe and compare its answers
+	@$(MAKE) --no-print-directory $(ENCODER_SOURCE)/model.safetensors
+	scripts/test-torchserve $(ENCODER_SOURCE)
+
+.PHONY: test-open-inference
+test-open-inference: system ## Ask a real MLServer over the Open Inference Protocol
+	scripts/test-open-inference
+
 .PHONY: check
 check: system ## Format, lints, documentation, licences: what CI demands of every commit
 	cargo fmt --all --check

@@ -5,6 +5,7 @@
 
 mod auth;
 mod bench;
+mod cache;
 mod commands;
 mod config;
 mod connection;
@@ -12,6 +13,7 @@ mod feedback;
 mod health;
 mod http;
 mod limits;
+mod remote;
 mod screening;
 mod serve;
 mod serving;

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
+use intent_engine::CacheOptions;
 use intent_model::pack::Pack;
 use tokio::{
     net::TcpListener,
@@ -20,10 +21,13 @@ use tracing::{error, info, warn};
 
 use crate::{
     auth::Authenticator,
-    config::{ModelSettings, ServerSettings, Settings},
+    cache::{RedisCheck, RedisConnection},
+    config::{ServerSettings, Settings},
     connection::Connections,
-    feedback, health,
+    feedback,
+    health::{self, Dependencies},
     http::{self, App, Phase},
+    remote::{ModelServerCheck, RemoteClient},
     serving::{self, Availability, Serving},
     tls::Tls,
 };
@@ -55,17 +59,24 @@ pub(crate) fn run(
         if let Some(tls) = &tls {
             tokio::spawn(Arc::clone(tls).watch());
         }
-        let app = Arc::new(App::new(&settings, authenticator, tls)?);
+        let mut app = App::new(&settings, authenticator, tls)?;
+        let peers = Peers::connect(&settings, &mut app.health.dependencies)?;
+        let app = Arc::new(app);
         app.storage.start();
         tokio::spawn(feedback::replay_spool(app.feedback.clone()));
         tokio::spawn(feedback::keep_retention(app.storage.clone(), settings.feedback.clone()));
         tokio::spawn(feedback::follow_corrections(app.storage.clone(), {
             let app = Arc::clone(&app);
-            move |text: &str| app.forget_text(text)
+            // Whoever took the correction has told the others already.
+            move |text: &str| {
+                if let Ok(serving) = app.serving() {
+                    serving.engine().cache().forget_text(text);
+                }
+            }
         }));
         let loading = tokio::task::spawn_blocking({
-            let (app, settings) = (Arc::clone(&app), settings.models.clone());
-            move || load_models(&app, &settings, pack)
+            let (app, settings) = (Arc::clone(&app), settings.clone());
+            move || load_models(&app, &settings, pack, peers)
         });
         health::watch(&app);
         tokio::spawn(reload_on_hangup(Arc::clone(&app), hangup));
@@ -76,16 +87,43 @@ pub(crate) fn run(
     })
 }
 
-fn load_models(app: &App, settings: &ModelSettings, pack: Option<Pack>) -> anyhow::Result<()> {
+/// The other processes that classification uses.
+struct Peers {
+    remote: Option<Arc<RemoteClient>>,
+    redis: Option<(Arc<RedisConnection>, Arc<RedisCheck>)>,
+}
+
+impl Peers {
+    /// Connects in the background to what is configured, and has it checked.
+    fn connect(settings: &Settings, dependencies: &mut Dependencies) -> anyhow::Result<Self> {
+        let remote = RemoteClient::configured(&settings.remote)?;
+        if let Some(client) = &remote {
+            dependencies.add(ModelServerCheck(Arc::clone(client)));
+        }
+        let redis = settings.redis.client()?.map(|client| {
+            let redis = Arc::new(RedisConnection::start(client));
+            let check = Arc::new(RedisCheck::new(Arc::clone(&redis)));
+            dependencies.add(Arc::clone(&check));
+            (redis, check)
+        });
+        Ok(Self { remote, redis })
+    }
+}
+
+fn load_models(app: &App, settings: &Settings, pack: Option<Pack>, peers: Peers) -> anyhow::Result<()> {
     let began = Instant::now();
-    let assembly = serving::assemble(settings, pack)?;
+    let assembly = serving::assemble(&settings.models, pack, peers.remote.as_ref())?;
     for (model, availability) in &assembly.availability {
         match availability {
             Availability::Broken(reason) => error!(%model, reason, "a model cannot be used"),
             other => info!(%model, status = %other, reason = other.reason(), "model"),
         }
     }
-    let serving = Serving::start(assembly, settings);
+    let mut serving = Serving::start(assembly, &settings.models);
+    if let Some((redis, check)) = peers.redis {
+        serving = serving.share_by(redis, settings.redis.timeout(), CacheOptions::default().time_to_live);
+        check.watch(serving.engine().cache());
+    }
     // The first answers of a model are slow; users should not get them.
     Handle::current().block_on(app.health.models.run(&serving));
     app.start_serving(serving);

@@ -28,7 +28,9 @@ pub mod strategy;
 pub mod workers;
 
 pub use admission::Admission;
-pub use cache::{CacheLookup, CacheOptions, CacheUse, SharedCache, SharedCacheError, SharedKey, TextDigest};
+pub use cache::{
+    CacheLookup, CacheOptions, CacheUse, DecisionCache, SharedCache, SharedCacheError, SharedKey, TextDigest,
+};
 pub use catalog::{Backend, Catalog, LoadedModel};
 pub use decision::{Decision, Fallback, FallbackReason, RankedIntent, SelectionReason, Timings};
 pub use engine::{Engine, EngineOptions};

@@ -109,6 +109,13 @@ fn log_sigmoid(x: f32) -> f32 {
     x.min(0.0) - (-x.abs()).exp().ln_1p()
 }
 
+/// Returns how foreign a text looks to a classifier, by the energy `-logsumexp(logits)` (Liu et al. 2020, "Energy-based
+/// Out-of-distribution Detection"): high where no label gets much.
+pub fn energy(logits: &[f32]) -> f32 {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    -(most + logits.iter().map(|logit| (logit - most).exp()).sum::<f32>().ln())
+}
+
 /// Returns `softmax(logits / temperature)`.
 pub fn softmax(logits: &[f32], temperature: f32) -> Vec<f32> {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use crate::{
     Document, Labels, Model, ModelError, ModelKind, Scores,
+    calibration::energy,
     transformer::{Precision, Specification, Task, Transformer},
 };
 
 /// A BERT or DistilBERT with a classification head.
 ///
-/// Its out-of-scope score is the energy `-logsumexp(logits)` (Liu et al. 2020, "Energy-based Out-of-distribution
-/// Detection"): high where no label gets much.
+/// Its out-of-scope score is the [`energy`] of its logits.
 #[derive(Debug)]
 pub struct SequenceClassifier {
     transformer: Transformer,
@@ -77,16 +77,10 @@ impl Model for SequenceClassifier {
             .into_iter()
             .map(|row| {
                 let logits: Vec<f32> = self.places.iter().map(|&place| row.values[place]).collect();
-                let energy = -log_sum_exp(&logits);
-                Scores { out_of_scope: Some(energy), truncated: row.truncated, ..Scores::from_logits(logits) }
+                Scores { out_of_scope: Some(energy(&logits)), truncated: row.truncated, ..Scores::from_logits(logits) }
             })
             .collect())
     }
-}
-
-fn log_sum_exp(values: &[f32]) -> f32 {
-    let most = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    most + values.iter().map(|value| (value - most).exp()).sum::<f32>().ln()
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(crate) struct Overhead {
 /// # Errors
 /// When the models cannot be loaded, no text of the pack is decided by its rules, or the server misbehaves.
 pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report> {
-    let assembly = serving::assemble(&settings.models, serving::load_configured_pack(&settings.models)?)?;
+    let assembly = serving::assemble(&settings.models, serving::load_configured_pack(&settings.models)?, None)?;
     let texts: Vec<String> = assembly.pack.examples().map(|(text, _)| text.to_owned()).collect();
     let decided_by_rules = decided_by_rules(&assembly, &texts)?;
     let direct = direct_p50(&assembly, &texts)?;

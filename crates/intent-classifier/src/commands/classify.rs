@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, output};
 use crate::{
-    config::Sources,
+    config::{Settings, Sources},
     http::{ClassifyAnswer, RequestId},
+    remote::RemoteClient,
     serving::{self, Serving},
 };
 
@@ -67,11 +68,12 @@ struct Failed {
 }
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
-    let settings = sources.load()?.settings.models;
+    let Settings { models: settings, remote, .. } = sources.load()?.settings;
     let pack = super::configured_pack(&settings)?;
-    let assembly = serving::assemble(&settings, pack).map_err(anyhow::Error::from)?;
+    let remote = RemoteClient::configured(&remote)?;
+    let assembly = serving::assemble(&settings, pack, remote.as_ref()).map_err(anyhow::Error::from)?;
     let serving = Serving::start(assembly, &settings);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match (&arguments.text, &arguments.file) {
         (Some(text), _) => {
             let line = runtime.block_on(answer(&serving, arguments, not_blank(text.clone())))?;

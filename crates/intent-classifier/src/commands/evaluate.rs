@@ -68,7 +68,8 @@ pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, F
     if let Some(directory) = &arguments.model_dir {
         settings.use_directory(directory);
     }
-    let assembly = serving::assemble(&settings, super::configured_pack(&settings)?).map_err(anyhow::Error::from)?;
+    let assembly =
+        serving::assemble(&settings, super::configured_pack(&settings)?, None).map_err(anyhow::Error::from)?;
     evaluate(arguments, &settings, &assembly)?;
     Ok(ExitCode::SUCCESS)
 }

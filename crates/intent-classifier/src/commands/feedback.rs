@@ -70,7 +70,7 @@ pub(super) fn run(command: &Command, sources: Sources) -> Result<ExitCode, Failu
 fn review(arguments: &ReviewArguments, settings: &Settings) -> Result<ExitCode, Failure> {
     let texts = read_opinions(settings)?;
     let pack = super::configured_pack(&settings.models)?;
-    let assembly = serving::assemble(&settings.models, pack).map_err(anyhow::Error::from)?;
+    let assembly = serving::assemble(&settings.models, pack, None).map_err(anyhow::Error::from)?;
     let predictions = predict(&assembly, &texts)?;
     let review = learning::review(&texts, &predictions, &assembly.pack.labels(), arguments.limit);
     match arguments.format {

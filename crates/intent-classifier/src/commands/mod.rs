@@ -11,6 +11,7 @@ mod database;
 mod evaluate;
 mod export;
 mod export_feedback;
+mod export_torchserve;
 mod feedback;
 mod fine_tune;
 mod healthcheck;

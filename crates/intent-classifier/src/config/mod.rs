@@ -13,7 +13,9 @@ mod log;
 mod models;
 mod network;
 mod origin;
+mod redis;
 pub(crate) mod reference;
+mod remote;
 mod secret;
 mod server;
 mod sources;
@@ -34,6 +36,8 @@ pub(crate) use self::{
     models::ModelSettings,
     network::Network,
     origin::Origin,
+    redis::RedisSettings,
+    remote::{RemoteProtocol, RemoteSettings},
     secret::Secret,
     server::ServerSettings,
     sources::Sources,
@@ -82,6 +86,15 @@ pub(crate) struct Settings {
     #[config(nested)]
     pub(crate) health: HealthSettings,
 
+    /// The model server that computes `distilbert` in place of this process: TorchServe, or any that speaks the Open
+    /// Inference Protocol.
+    #[config(nested)]
+    pub(crate) remote: RemoteSettings,
+
+    /// Redis, the cache that all replicas share. Unset `url` and `host`: each process has its own cache only.
+    #[config(nested)]
+    pub(crate) redis: RedisSettings,
+
     /// What is logged.
     #[config(nested)]
     pub(crate) log: LogSettings,
@@ -123,7 +136,9 @@ impl Settings {
         self.auth.check()?;
         self.tls.check()?;
         self.models.check()?;
-        self.database.check()
+        self.database.check()?;
+        self.remote.check()?;
+        self.redis.client().map(drop)
     }
 
     /// Returns the settings of a server that is told nothing.

@@ -136,10 +136,10 @@ impl App {
         self.metrics.expect_intents(catalog.intents(), catalog.iter().map(|(kind, _)| kind));
     }
 
-    /// Forgets the cached answers to a text, because it was corrected.
+    /// Forgets the cached answers to a text, in every replica, because it was corrected here.
     pub(crate) fn forget_text(&self, text: &str) {
         if let Some(serving) = self.serving.get() {
-            serving.engine().cache().forget_text(text);
+            serving.forget_text(text);
         }
     }
 

@@ -14,12 +14,18 @@ use super::{
     lazy::LazyZeroShot,
     pack::{self, ServedPack},
 };
-use crate::config::ModelSettings;
+use crate::{
+    config::ModelSettings,
+    remote::{RemoteClassifier, RemoteClient},
+};
 
 /// The name of the models' version when none was trained.
 const UNTRAINED: &str = "untrained";
 /// How right untrained models are assumed to be: the router asks them early and trusts them last.
 const UNTRAINED_ACCURACY: f32 = 0.5;
+/// How right a model on a model server is assumed to be where no validation data of it is known: it was put there because
+/// it is better than what computes here. `routing/config` can say otherwise.
+const UNMEASURED_REMOTE_ACCURACY: f32 = 0.97;
 /// How often untrained models are assumed to be sure.
 const UNTRAINED_COVERAGE: f32 = 0.5;
 
@@ -34,6 +40,8 @@ pub(crate) struct Assembly {
     pub(crate) availability: BTreeMap<ModelKind, Availability>,
     /// `zero_shot`, when it is there, to see whether it has been computed yet.
     pub(super) zero_shot: Option<Arc<LazyZeroShot>>,
+    /// The model server that `distilbert` is asked of.
+    pub(super) remote: Option<Arc<RemoteClient>>,
 }
 
 /// Whether a model is there.
@@ -103,11 +111,15 @@ pub(crate) fn default_pack(settings: &ModelSettings) -> Result<Pack, AssemblyErr
 }
 
 /// Loads every model for which there is what it needs, for the configured pack, else the one of the version that
-/// serves, else the one in the binary.
+/// serves, else the one in the binary. With a model server, `distilbert` is asked there.
 ///
 /// # Errors
 /// [`AssemblyError`] when the pack, or all models together, cannot be used. A model that is missing is no error.
-pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Result<Assembly, AssemblyError> {
+pub(crate) fn assemble(
+    settings: &ModelSettings,
+    configured: Option<Pack>,
+    remote: Option<&Arc<RemoteClient>>,
+) -> Result<Assembly, AssemblyError> {
     let version = ModelDirectory::new(&settings.directory).open_current();
     let is_configured = configured.is_some();
     let pack = match (configured, version.as_ref().ok().and_then(Option::as_ref).and_then(Version::pack_path)) {
@@ -119,7 +131,10 @@ pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Re
     models.add_rules()?;
     models.add_linear();
     models.add_models_of_the_encoder(settings);
-    models.add_distilbert(settings);
+    match remote {
+        Some(client) => models.add_remote_distilbert(client),
+        None => models.add_distilbert(settings),
+    }
     let Models { version, loaded, availability, zero_shot, .. } = models;
     let mut name = match &version {
         Ok(Some(version)) => version.manifest().version.clone(),
@@ -129,8 +144,11 @@ pub(crate) fn assemble(settings: &ModelSettings, configured: Option<Pack>) -> Re
         // Answers are remembered by this name: what they depend on must be in it.
         name = format!("{name}+{:.8}", pack.content_hash());
     }
+    if let Some(client) = remote {
+        name = format!("{name}+{}", client.label());
+    }
     let catalog = Catalog::new(name, &pack.labels(), loaded).map_err(AssemblyError::Models)?;
-    Ok(Assembly { catalog, pack, availability, zero_shot })
+    Ok(Assembly { catalog, pack, availability, zero_shot, remote: remote.cloned() })
 }
 
 /// What an assembly is made of, while it is made.
@@ -218,6 +236,12 @@ impl<'a> Models<'a> {
         );
     }
 
+    /// Adds `distilbert` on a model server, with the calibration of the version's own, when it has one.
+    fn add_remote_distilbert(&mut self, client: &Arc<RemoteClient>) {
+        let model = RemoteClassifier::new(Arc::clone(client), self.pack.labels());
+        self.add(Backend::Remote(Arc::new(model)));
+    }
+
     /// Adds a model of the version that serves.
     fn add_trained<M: Model + 'static>(
         &mut self,
@@ -257,10 +281,12 @@ impl<'a> Models<'a> {
             .map(Version::manifest)
             .filter(|manifest| manifest.labels == self.pack.labels())
             .and_then(|manifest| manifest.models.get(&kind));
+        let is_remote = matches!(backend, Backend::Remote(_));
+        let assumed_accuracy = if is_remote { UNMEASURED_REMOTE_ACCURACY } else { UNTRAINED_ACCURACY };
         self.loaded.push(LoadedModel {
             backend,
             calibration: entry.map_or_else(|| untrained_calibration(kind), |entry| entry.calibration),
-            accuracy: entry.map_or(UNTRAINED_ACCURACY, |entry| entry.metrics.accuracy as f32),
+            accuracy: entry.map_or(assumed_accuracy, |entry| entry.metrics.accuracy as f32),
             coverage: entry.map_or(UNTRAINED_COVERAGE, |entry| entry.metrics.coverage as f32),
         });
         self.availability.insert(kind, Availability::Loaded);

@@ -102,7 +102,7 @@ mod tests {
             coverage: 0.5,
         };
         let catalog = Catalog::new("test", &pack.labels(), [model]).expect("the labels are those of the pack");
-        check(&Assembly { catalog, pack, availability: BTreeMap::new(), zero_shot: None })
+        check(&Assembly { catalog, pack, availability: BTreeMap::new(), zero_shot: None, remote: None })
     }
 
     #[test]

@@ -8,12 +8,16 @@ mod pack;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, TryLockError},
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use intent_engine::{
-    CacheOptions, Engine, EngineOptions, Experiment, FlagSnapshot, RoutingConfig, StrategyName,
-    circuit::CircuitOptions, workers::WorkerOptions,
+    CacheOptions, Engine, EngineOptions, Experiment, Flag, FlagSnapshot, RoutingConfig, SharedCache, StrategyName,
+    TextDigest,
+    circuit::CircuitOptions,
+    flags::{FlagChange, Overrides},
+    workers::WorkerOptions,
 };
 use intent_model::ModelKind;
 
@@ -22,7 +26,11 @@ pub(crate) use self::{
     assembly::{Assembly, Availability, assemble, default_pack, load_configured_pack},
     pack::ServedPack,
 };
-use crate::config::ModelSettings;
+use crate::{
+    cache::{Corrections, RedisCache, RedisConnection},
+    config::ModelSettings,
+    remote::RemoteClient,
+};
 
 /// The most texts in flight for each inference thread; what is more would wait longer than anyone does.
 const TEXTS_IN_FLIGHT_PER_WORKER: usize = 512;
@@ -38,6 +46,8 @@ pub(crate) struct Serving {
     zero_shot: ArcSwapOption<LazyZeroShot>,
     settings: ModelSettings,
     reloading: Mutex<()>,
+    remote: Option<Arc<RemoteClient>>,
+    corrections: Option<Corrections>,
 }
 
 /// What a reload did.
@@ -79,7 +89,7 @@ impl Serving {
             circuit: CircuitOptions::default(),
             cache: CacheOptions::default(),
             routing: RoutingConfig::default(),
-            flags: FlagSnapshot::default(),
+            flags: flags_at_start(&assembly),
             experiment: Experiment::default(),
             strategies: StrategyName::strategy,
         };
@@ -90,6 +100,33 @@ impl Serving {
             zero_shot: ArcSwapOption::new(assembly.zero_shot),
             settings: settings.clone(),
             reloading: Mutex::new(()),
+            remote: assembly.remote,
+            corrections: None,
+        }
+    }
+
+    /// Puts Redis behind the cache of this process, and lets corrections reach the other replicas through it. Must be
+    /// called within a tokio runtime.
+    #[must_use]
+    pub(crate) fn share_by(
+        mut self,
+        redis: Arc<RedisConnection>,
+        time_limit: Duration,
+        time_to_live: Duration,
+    ) -> Self {
+        let cache = RedisCache::start(Arc::clone(&redis), time_to_live);
+        self.engine = self.engine.with_shared_cache(Arc::new(cache) as Arc<dyn SharedCache>, time_limit);
+        let own = self.engine.cache().clone();
+        self.corrections = Some(Corrections::start(redis, move |text| own.forget(text)));
+        self
+    }
+
+    /// Forgets all answers to a text, in every replica.
+    pub(crate) fn forget_text(&self, text: &str) {
+        let text = TextDigest::of(text);
+        self.engine.cache().forget(text);
+        if let Some(corrections) = &self.corrections {
+            corrections.tell(text);
         }
     }
 
@@ -117,7 +154,7 @@ impl Serving {
 
     fn assemble_anew(&self) -> Result<Assembly, String> {
         let assembly = load_configured_pack(&self.settings)
-            .and_then(|pack| assemble(&self.settings, pack))
+            .and_then(|pack| assemble(&self.settings, pack, self.remote.as_ref()))
             .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
         match assembly.flaw() {
             Some(flaw) => Err(flaw),
@@ -144,4 +181,13 @@ impl Serving {
     pub(crate) fn availability(&self) -> Arc<BTreeMap<ModelKind, Availability>> {
         self.availability.load_full()
     }
+}
+
+/// Returns the flags before anybody has set one: who names a model server wants its model.
+fn flags_at_start(assembly: &Assembly) -> FlagSnapshot {
+    let (none, mut environment) = (Overrides::new(), Overrides::new());
+    if assembly.remote.is_some() {
+        environment.insert(Flag::DistilbertModel, FlagChange { enabled: Some(true), ..FlagChange::default() });
+    }
+    FlagSnapshot::resolve(0, &none, &environment, &none)
 }

@@ -23,6 +23,10 @@ pub(crate) enum Fault {
     Slow(Duration),
     /// Connections are cut when so many more bytes were answered.
     CutAfter(usize),
+    /// Connections are accepted and never answered.
+    Hung,
+    /// Every answer is replaced by this.
+    Garbage(&'static [u8]),
 }
 
 /// A proxy before one port of this machine; gone when dropped.
@@ -86,6 +90,16 @@ async fn answer(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut faults: wat
             Fault::Slow(delay) => {
                 // Until the network is well again.
                 let _ = tokio::time::timeout(delay, faults.wait_for(|fault| *fault == Fault::None)).await;
+            }
+            Fault::Hung => {
+                // Until the network is well again; a peer that has left meanwhile is noticed then.
+                let _ = faults.wait_for(|fault| *fault == Fault::None).await;
+            }
+            Fault::Garbage(garbage) => {
+                if to.write_all(garbage).await.is_err() {
+                    return;
+                }
+                continue;
             }
             Fault::CutAfter(limit) => {
                 let rest = (limit - answered_bytes).min(read);

@@ -60,11 +60,11 @@ pub struct CacheUse {
 }
 
 /// Decisions by what they depend on, bounded by bytes, least recently used first out; behind it, where there is one, a
-/// cache that all replicas share.
-#[derive(Debug)]
+/// cache that all replicas share. Cheap to clone; clones hold the same.
+#[derive(Clone, Debug)]
 pub struct DecisionCache {
     memory: Cache<CacheKey, Arc<Decision>>,
-    shared: Option<GuardedCache>,
+    shared: Option<Arc<GuardedCache>>,
 }
 
 /// What became of a text that was not in the cache.
@@ -96,7 +96,7 @@ impl DecisionCache {
 
     /// Puts a cache that all replicas share behind this one; each look-up in it may take `time_limit`.
     pub(crate) fn share(&mut self, cache: Arc<dyn SharedCache>, time_limit: Duration) {
-        self.shared = Some(GuardedCache::new(cache, time_limit));
+        self.shared = Some(Arc::new(GuardedCache::new(cache, time_limit)));
     }
 
     /// Returns the kept answer, of this process or of all replicas, or computes it. Concurrent callers with the same key
@@ -195,7 +195,7 @@ impl DecisionCache {
 
     /// Returns the state of the circuit before the shared cache; `None` when there is no such cache.
     pub fn shared_circuit(&self) -> Option<CircuitState> {
-        self.shared.as_ref().map(GuardedCache::circuit)
+        self.shared.as_ref().map(|shared| shared.circuit())
     }
 }
 

@@ -7,7 +7,8 @@ use crate::scripted::{Act, Scripted, engine, loaded};
 
 const LIMIT: Duration = Duration::from_secs(2);
 
-#[tokio::test(start_paused = true)]
+// In real time: paused time would pass while the worker's thread computes.
+#[tokio::test]
 async fn a_probe_tells_whether_a_model_answers_and_leaves_no_trace_in_live_figures() {
     let linear = Scripted::new(Linear, [Act::Answer(0.9)]);
     let engine = engine([loaded(&linear, 0.9), loaded(&Scripted::new(Hybrid, [Act::Fail]), 0.95)]);

@@ -172,8 +172,17 @@ impl HuggingFaceModel {
         Ok(specification)
     }
 
-    /// Returns the names of the logits; a head without names gets those that Hugging Face would give it.
-    fn labels(&self) -> Vec<String> {
+    /// Returns how many tokens of a text the model reads.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] or [`ModelError::InvalidFile`] when a file that limits it cannot be read.
+    pub fn max_tokens(&self) -> Result<usize, ModelError> {
+        Ok(read_limits(&self.directory, Some(self.config.positions))?.max_tokens)
+    }
+
+    /// Returns the names of the logits; a head without names gets those that Hugging Face would give it. Empty for an
+    /// encoder.
+    pub fn labels(&self) -> Vec<String> {
         match &self.config.task {
             config::Task::Encode => Vec::new(),
             config::Task::Classify { labels } if !labels.is_empty() => labels.clone(),
