@@ -90,6 +90,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Decision, Unreadable> {
         strategy,
         // The engine says what they are for the request at hand.
         experiment_group: StrategyName::Control,
+        exposure: None,
         flags: FlagSet::default(),
         latency_requirement: LatencyRequirement::default(),
         reasons,
