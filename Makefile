@@ -90,6 +90,7 @@ test-torchserve: $(ENCODER_DIR)/encoder.json ## Serve an exported archive by the
 .PHONY: test-open-inference
 test-open-inference: system ## Ask a real MLServer over the Open Inference Protocol
 	scripts/test-open-inference
+
 # For single rows: make accuracy DATA=DIR ROWS="banking77 clinc150-distilbert"
 .PHONY: accuracy
 accuracy: $(MODEL_DIR)/CURRENT ## Measure accuracy on BANKING77 and CLINC150 in the folder DATA: docs/accuracy.md
