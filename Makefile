@@ -55,7 +55,7 @@ test-real: $(MODEL_DIR)/CURRENT ## Run the tests against the real encoder and th
 
 .PHONY: test-crash
 test-crash: system-test ## Kill a hundred servers at random points and look for feedback that was lost or doubled
-	cargo test --locked --package intent-classifier --test it -- --ignored a_hundred_kills
+	cargo test --workspace --locked --test it -- --ignored a_hundred_kills
 
 .PHONY: test-transformers
 test-transformers: $(ENCODER_DIR)/encoder.json ## Prove with Hugging Face transformers that a fine-tuned directory loads
