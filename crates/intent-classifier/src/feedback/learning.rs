@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::storage::Feedback;
 
 /// Under this probability of the corrected intent, a correction is worth a second look.
-const OUTLIER_BELOW: f32 = 0.02;
+const OUTLIER_BELOW: f32 = 0.05;
 
 /// What users want for one text.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod drain;
 mod exposition;
 mod feedback;
 mod health;
+mod learning;
 mod metrics;
 mod postgres;
 mod program;
