@@ -97,6 +97,12 @@ accuracy: $(MODEL_DIR)/CURRENT ## Measure accuracy on BANKING77 and CLINC150 in 
 	@test -n "$(DATA)" || { echo 'usage: make accuracy DATA=DIR [ROWS="ROW..."]' >&2; exit 2; }
 	ENCODER_SOURCE=$(ENCODER_SOURCE) scripts/accuracy $(DATA) $(ROWS)
 
+.PHONY: test-openfeature
+test-openfeature: ## Ask a running server for its flags with the real OpenFeature clients of Python and Node.js
+	@scripts/install-system-packages openfeature
+	cargo build --locked --package intent-classifier
+	scripts/test-openfeature
+
 .PHONY: check
 check: system ## Format, lints, documentation, licences: what CI demands of every commit
 	cargo fmt --all --check

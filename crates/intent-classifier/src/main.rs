@@ -10,6 +10,7 @@ mod commands;
 mod config;
 mod connection;
 mod feedback;
+mod flags;
 mod health;
 mod http;
 mod limits;

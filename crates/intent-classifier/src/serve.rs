@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use intent_engine::CacheOptions;
+use intent_engine::{CacheOptions, Experiment};
 use intent_model::pack::Pack;
 use tokio::{
     net::TcpListener,
@@ -63,6 +63,7 @@ pub(crate) fn run(
         let peers = Peers::connect(&settings, &mut app.health.dependencies)?;
         let app = Arc::new(app);
         app.storage.start();
+        app.flags.follow(settings.flags.poll_interval());
         tokio::spawn(feedback::replay_spool(app.feedback.clone()));
         tokio::spawn(feedback::keep_retention(app.storage.clone(), settings.feedback.clone()));
         tokio::spawn(feedback::follow_corrections(app.storage.clone(), {
@@ -119,10 +120,13 @@ fn load_models(app: &App, settings: &Settings, pack: Option<Pack>, peers: Peers)
             other => info!(%model, status = %other, reason = other.reason(), "model"),
         }
     }
-    let mut serving = Serving::start(assembly, &settings.models);
+    let mut serving = Serving::start(assembly, &settings.models, app.flags.shared());
     if let Some((redis, check)) = peers.redis {
         serving = serving.share_by(redis, settings.redis.timeout(), CacheOptions::default().time_to_live);
         check.watch(serving.engine().cache());
+    }
+    if let Some(share) = settings.flags.experiment_share {
+        serving.engine().replace_experiment(Experiment { share, ..Experiment::default() });
     }
     // The first answers of a model are slow; users should not get them.
     Handle::current().block_on(app.health.models.run(&serving));

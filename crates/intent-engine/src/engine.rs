@@ -12,6 +12,7 @@ use crate::{
     cache::{CacheKey, DecisionCache},
     circuit::CircuitOptions,
     course::Course,
+    flags::SharedFlags,
     health::{ModelHealth, ModelStatus},
     router::Router,
     strategy::{Strategy, StrategyName},
@@ -31,8 +32,8 @@ pub struct EngineOptions {
     pub cache: CacheOptions,
     /// The router's settings at start.
     pub routing: RoutingConfig,
-    /// The flags at start.
-    pub flags: FlagSnapshot,
+    /// The flags to go by; whoever holds them may change them at any time.
+    pub flags: SharedFlags,
     /// The experiment at start.
     pub experiment: Experiment,
     /// What plans by which name: [`StrategyName::strategy`], or a function that knows others.
@@ -44,7 +45,7 @@ pub struct EngineOptions {
 pub struct Engine {
     catalog: ArcSwap<Catalog>,
     routing: ArcSwap<Routing>,
-    flags: ArcSwap<FlagSnapshot>,
+    flags: SharedFlags,
     experiment: ArcSwap<Experiment>,
     strategies: fn(StrategyName) -> &'static dyn Strategy,
     cache: DecisionCache,
@@ -72,7 +73,7 @@ impl Engine {
         Self {
             catalog: ArcSwap::from_pointee(catalog),
             routing: ArcSwap::from_pointee(Routing::new(options.routing)),
-            flags: ArcSwap::from_pointee(options.flags),
+            flags: options.flags,
             experiment: ArcSwap::from_pointee(options.experiment),
             strategies: options.strategies,
             cache: DecisionCache::new(options.cache),

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, output};
 use crate::{
     config::{Settings, Sources},
+    flags,
     http::{ClassifyAnswer, RequestId},
     remote::RemoteClient,
     serving::{self, Serving},
@@ -68,11 +69,13 @@ struct Failed {
 }
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
-    let Settings { models: settings, remote, .. } = sources.load()?.settings;
+    let settings = sources.load()?.settings;
+    let flags = flags::of_file_and_environment(&settings)?;
+    let Settings { models: settings, remote, .. } = settings;
     let pack = super::configured_pack(&settings)?;
     let remote = RemoteClient::configured(&remote)?;
     let assembly = serving::assemble(&settings, pack, remote.as_ref()).map_err(anyhow::Error::from)?;
-    let serving = Serving::start(assembly, &settings);
+    let serving = Serving::start(assembly, &settings, flags);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match (&arguments.text, &arguments.file) {
         (Some(text), _) => {

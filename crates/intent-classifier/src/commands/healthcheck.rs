@@ -44,7 +44,7 @@ pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, F
 }
 
 /// Returns where to reach a server that listens on every interface.
-fn local(address: SocketAddr) -> SocketAddr {
+pub(super) fn local(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

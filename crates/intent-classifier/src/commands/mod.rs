@@ -5,6 +5,7 @@
 
 mod bench;
 mod classify;
+mod client;
 mod comparison;
 mod config;
 mod database;
@@ -14,6 +15,7 @@ mod export_feedback;
 mod export_torchserve;
 mod feedback;
 mod fine_tune;
+mod flags;
 mod healthcheck;
 mod import;
 mod metrics;
@@ -71,6 +73,7 @@ enum Command {
     Migrate(migrate::Arguments),
     #[command(subcommand)]
     Models(models::Command),
+    Flags(flags::Arguments),
     #[command(subcommand)]
     Config(config::Command),
     Healthcheck(healthcheck::Arguments),
@@ -118,6 +121,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Export(command) => export::run(&command, sources),
         Command::Migrate(arguments) => migrate::run(&arguments, sources),
         Command::Models(command) => models::run(&command, sources),
+        Command::Flags(arguments) => flags::run(&arguments, sources),
         Command::Config(command) => config::run(command, sources),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, sources),
         Command::Bench(arguments) => bench::run(&arguments, sources),

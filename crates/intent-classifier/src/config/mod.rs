@@ -6,6 +6,7 @@
 mod auth;
 mod database;
 mod feedback;
+mod flags;
 mod health;
 mod input;
 mod limits;
@@ -25,10 +26,13 @@ use std::path::PathBuf;
 
 use confique::Config;
 
+use crate::flags::VariableError;
+
 pub(crate) use self::{
     auth::{AuthSettings, OpenHealth},
     database::{DatabaseChoice, DatabaseSettings},
     feedback::FeedbackSettings,
+    flags::FlagSettings,
     health::HealthSettings,
     input::InputSettings,
     limits::LimitSettings,
@@ -82,6 +86,10 @@ pub(crate) struct Settings {
     #[config(nested)]
     pub(crate) feedback: FeedbackSettings,
 
+    /// Where feature flags come from.
+    #[config(nested)]
+    pub(crate) flags: FlagSettings,
+
     /// How often the parts of the service are checked. Health endpoints answer from the latest check.
     #[config(nested)]
     pub(crate) health: HealthSettings,
@@ -117,6 +125,9 @@ pub(crate) enum ConfigError {
         /// Why.
         reason: String,
     },
+    /// A variable of a feature flag cannot be understood.
+    #[error(transparent)]
+    Flags(#[from] VariableError),
     /// Values parse but cannot be used, alone or together.
     #[error("`{variable}`: {reason}")]
     Invalid {
@@ -138,6 +149,7 @@ impl Settings {
         self.models.check()?;
         self.database.check()?;
         self.remote.check()?;
+        self.flags.check()?;
         self.redis.client().map(drop)
     }
 

@@ -9,6 +9,7 @@ use confique::{
 };
 
 use super::Settings;
+use crate::flags::{self, FlagVariables};
 
 /// Returns the Markdown page of all settings: one table per section.
 pub(crate) fn markdown() -> String {
@@ -23,6 +24,9 @@ pub(crate) fn markdown() -> String {
     for Field { name, doc, kind } in Settings::META.fields {
         if let FieldKind::Nested { meta } = kind {
             write_section(&mut page, name, doc, meta);
+            if *name == "flags" {
+                write_flags(&mut page);
+            }
         }
     }
     page
@@ -48,6 +52,27 @@ fn write_section(page: &mut String, name: &str, doc: &[&str], meta: &Meta) {
         writeln!(page, "| {variable} | `{name}.{key}` | {} | {meaning} |", default_of(kind))
             .expect("a string takes any text");
     }
+}
+
+/// Lists the variables of the feature flags, which are in no settings file.
+fn write_flags(page: &mut String) {
+    let header = "| Variable | Default | Meaning |\n| --- | --- | --- |";
+    writeln!(page, "\n{header}").expect("a string takes any text");
+    for FlagVariables { flag, enabled, rollout, alias } in flags::variables() {
+        let default = flag.is_enabled_by_default();
+        let alias = alias.map_or(String::new(), |alias| format!(" `{alias}` means the same, unless both are set."));
+        writeln!(
+            page,
+            "| `{enabled}` | `{default}` | {}.{alias} |\n| `{rollout}` | `100` | Share of the users, 0 to 100. |",
+            capitalised(flag.description())
+        )
+        .expect("a string takes any text");
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or(String::new(), |first| first.to_uppercase().chain(characters).collect())
 }
 
 fn default_of(kind: &LeafKind) -> String {

@@ -62,26 +62,30 @@ pub(super) async fn classify_batch(
 ) -> Result<Response, Problem> {
     let began = Instant::now();
     let screener = Screener { app: &app, request_id, caller: &caller };
-    let requests = body.into_requests(screener)?;
+    let mut requests = body.into_requests(screener)?;
+    let request_ids: Vec<RequestId> = requests.iter().map(|_| RequestId::new()).collect();
+    for (request, request_id) in requests.iter_mut().zip(&request_ids) {
+        request.request_id = request_id.to_string();
+    }
     let texts: Vec<String> = requests.iter().map(|request| request.text.clone()).collect();
     let serving = app.serving()?;
     let decisions = match serving.engine().classify_batch(requests).await {
         Ok(decisions) => decisions,
         Err(error) => {
-            telemetry::decision::record(&app.metrics, RequestId::new(), Err(&error));
+            telemetry::decision::record(&app.metrics, RequestId::new(), Err(&error), "");
             return Err(error.into());
         }
     };
     for (decision, text) in decisions.iter().zip(&texts) {
         screener.decided(decision, text);
     }
-    let named: Vec<(RequestId, Decision)> =
-        decisions.into_iter().map(|decision| (RequestId::new(), decision)).collect();
+    let named: Vec<(RequestId, Decision)> = request_ids.into_iter().zip(decisions).collect();
     let pack = serving.pack();
     let results = named
         .iter()
-        .map(|(request_id, decision)| {
-            telemetry::decision::record(&app.metrics, *request_id, Ok(decision));
+        .zip(&texts)
+        .map(|((request_id, decision), text)| {
+            telemetry::decision::record(&app.metrics, *request_id, Ok(decision), text);
             app.known_decisions.remember(request_id.uuid(), decision, None);
             let attributes = pack.attributes(&decision.best().intent);
             ClassifyAnswer::new(*request_id, decision, attributes, decision.timings.total)

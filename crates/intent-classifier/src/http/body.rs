@@ -104,12 +104,13 @@ fn is_known(segment: &Segment) -> bool {
 }
 
 /// Returns the field that a message of serde is about when it has no path: one that is missing or stands there twice.
-fn field_in(message: &str) -> Option<&str> {
+pub(super) fn field_in(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("duplicate field `"))?;
     rest.split('`').next()
 }
 
-fn shorten(text: &str) -> String {
+/// Shortens what a message quotes of a request.
+pub(super) fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_QUOTED_CHARS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

@@ -174,10 +174,11 @@ pub(super) async fn classify(
     let began = Instant::now();
     let screener = Screener { app: &app, request_id, caller: &caller };
     let (request, context) = body.into_request(screener)?;
+    let request = ClassifyRequest { request_id: request_id.to_string(), ..request };
     let text = request.text.clone();
     let serving = app.serving()?;
     let decision = serving.engine().classify(request).await;
-    telemetry::decision::record(&app.metrics, request_id, decision.as_ref());
+    telemetry::decision::record(&app.metrics, request_id, decision.as_ref(), &text);
     let decision = decision?;
     screener.decided(&decision, &text);
     app.known_decisions.remember(request_id.uuid(), &decision, context);
@@ -388,7 +389,7 @@ mod tests {
         let nobody = Caller::anonymous(source, Scopes::ALL);
         let settings = Settings::defaults();
         let authenticator = Authenticator::new(&settings.auth).expect("the defaults name no key");
-        let app = App::new(&settings, authenticator, None).expect("the defaults name a database");
+        let app = App::new(&settings, authenticator, None).expect("the defaults can be used");
         for (caller, body, expected) in [
             (&alice, r#"{"text": "a", "user_id": "bob"}"#, Some("alice")),
             (&alice, r#"{"text": "a"}"#, Some("alice")),

@@ -19,6 +19,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "intents", description = "Text in, intent out"),
         (name = "models", description = "The models that answer"),
         (name = "audit", description = "Who did what"),
+        (name = "feature-flags", description = "What is on, for whom, and who changed it"),
+        (name = "ofrep", description = "The same flags for OpenFeature clients, by OFREP 0.3"),
         (name = "health", description = "Probes and metrics"),
     )
 )]

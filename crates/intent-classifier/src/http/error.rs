@@ -19,7 +19,7 @@ use utoipa::{
 };
 
 use super::request_id::RequestId;
-use crate::storage::StorageError;
+use crate::storage::{ChangeError, StorageError};
 
 /// How soon a database that is away is worth another try.
 const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -28,13 +28,18 @@ const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     MalformedJson,
+    InvalidContext,
+    TargetingKeyMissing,
     InvalidCredentials,
     Unauthenticated,
     Forbidden,
     NotFound,
+    UnknownFlag,
     MethodNotAllowed,
     BodyTimeout,
     ReloadRefused,
+    StaleRevision,
+    FlagsFileRefused,
     BodyTooLarge,
     UnsupportedMediaType,
     InvalidField,
@@ -51,15 +56,20 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds, by status.
-    pub(crate) const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::MalformedJson,
+        Self::InvalidContext,
+        Self::TargetingKeyMissing,
         Self::InvalidCredentials,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
+        Self::UnknownFlag,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
         Self::ReloadRefused,
+        Self::StaleRevision,
+        Self::FlagsFileRefused,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
         Self::InvalidField,
@@ -83,12 +93,23 @@ impl Kind {
             }
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated", "Who calls is not known"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "The caller may not do this"),
+            Self::InvalidContext => {
+                (StatusCode::BAD_REQUEST, "invalid-context", "The evaluation context is not what it should be")
+            }
+            Self::TargetingKeyMissing => {
+                (StatusCode::BAD_REQUEST, "targeting-key-missing", "The evaluation context does not say who asks")
+            }
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
+            Self::UnknownFlag => (StatusCode::NOT_FOUND, "unknown-flag", "There is no such feature flag"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The resource does not take this method")
             }
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive"),
             Self::ReloadRefused => (StatusCode::CONFLICT, "reload-refused", "The models that serve were kept"),
+            Self::StaleRevision => (StatusCode::CONFLICT, "stale-revision", "It was changed since"),
+            Self::FlagsFileRefused => {
+                (StatusCode::CONFLICT, "flags-file-refused", "The feature flags that were in force were kept")
+            }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
             Self::UnsupportedMediaType => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body must be JSON")
@@ -129,6 +150,14 @@ pub(crate) struct Problem {
     detail: String,
     errors: Vec<FieldError>,
     retry_after: Option<Duration>,
+    evaluation: Option<EvaluationFailure>,
+}
+
+/// What OpenFeature clients read of a failure.
+#[derive(Clone, Debug)]
+struct EvaluationFailure {
+    key: Option<String>,
+    error_code: &'static str,
 }
 
 /// What is wrong with one field.
@@ -163,6 +192,18 @@ pub(crate) struct ProblemBody<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schema(required = false)]
     errors: &'a [FieldError],
+    /// The flag; under `/ofrep` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false, example = "quality_mode")]
+    key: Option<&'a str>,
+    /// An error code of OpenFeature; under `/ofrep` only.
+    #[serde(rename = "errorCode", skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false, example = "FLAG_NOT_FOUND")]
+    error_code: Option<&'a str>,
+    /// The same as `detail`, where OpenFeature clients look for it; under `/ofrep` only.
+    #[serde(rename = "errorDetails", skip_serializing_if = "Option::is_none")]
+    #[schema(required = false, nullable = false)]
+    error_details: Option<&'a str>,
 }
 
 impl FieldError {
@@ -175,7 +216,7 @@ impl FieldError {
 impl Problem {
     /// Makes a problem that concerns no single field.
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { kind, detail: detail.into(), errors: Vec::new(), retry_after: None, evaluation: None }
     }
 
     /// Makes a problem of fields that are wrong.
@@ -203,6 +244,22 @@ impl Problem {
         self
     }
 
+    /// Says it the way OpenFeature clients read it as well: what is wrong with the context is a 400, and an error code
+    /// tells failures apart.
+    pub(super) fn into_evaluation_failure(mut self, key: Option<String>) -> Self {
+        if self.kind == Kind::InvalidField {
+            self.kind = Kind::InvalidContext;
+        }
+        let error_code = match self.kind {
+            Kind::MalformedJson => "PARSE_ERROR",
+            Kind::InvalidContext => "INVALID_CONTEXT",
+            Kind::TargetingKeyMissing => "TARGETING_KEY_MISSING",
+            Kind::UnknownFlag => "FLAG_NOT_FOUND",
+            _ => "GENERAL",
+        };
+        Self { evaluation: Some(EvaluationFailure { key, error_code }), ..self }
+    }
+
     fn into_rendered(self, request_id: RequestId) -> Response {
         let (status, _, title) = self.kind.describe();
         let body = ProblemBody {
@@ -212,6 +269,9 @@ impl Problem {
             detail: &self.detail,
             request_id,
             errors: &self.errors,
+            key: self.evaluation.as_ref().and_then(|evaluation| evaluation.key.as_deref()),
+            error_code: self.evaluation.as_ref().map(|evaluation| evaluation.error_code),
+            error_details: self.evaluation.as_ref().map(|_| self.detail.as_str()),
         };
         let body = serde_json::to_vec(&body).expect("a problem is plain data");
         let mut response = (status, Body::from(body)).into_response();
@@ -231,6 +291,19 @@ impl From<StorageError> for Problem {
         }
         error!(error = format!("{:#}", anyhow::Error::from(error)), "the database refused an operation");
         Self::new(Kind::Internal, "the cause is in the log of the server, beside the id of this request")
+    }
+}
+
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Stale { current } => Self::new(
+                Kind::StaleRevision,
+                format!("it is at revision {current}, not at the one in `If-Match`: read it again, then change it"),
+            ),
+            ChangeError::Invalid(impossible) => match impossible {},
+            ChangeError::Storage(error) => error.into(),
+        }
     }
 }
 
@@ -297,85 +370,54 @@ pub(super) async fn method_not_allowed() -> Problem {
     Problem::new(Kind::MethodNotAllowed, "the `Allow` header lists the methods that this path takes")
 }
 
-/// Documents the failures of endpoints that take a text.
-#[derive(Debug)]
-pub(super) struct BodyProblems;
+/// Declares which failures a group of endpoints has, for the description of the interface.
+macro_rules! problems {
+    ($($(#[$doc:meta])* $name:ident: $($kind:ident),+;)+) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub(super) struct $name;
 
-impl IntoResponses for BodyProblems {
-    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
-        document(&[
-            Kind::MalformedJson,
-            Kind::BodyTimeout,
-            Kind::BodyTooLarge,
-            Kind::UnsupportedMediaType,
-            Kind::InvalidField,
-            Kind::Internal,
-            Kind::NotReady,
-            Kind::Overloaded,
-            Kind::NoModel,
-        ])
-    }
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
+                document(&[$(Kind::$kind),+])
+            }
+        }
+    )+};
 }
 
-/// Documents the failures of endpoints that take feedback.
-#[derive(Debug)]
-pub(super) struct FeedbackProblems;
-
-impl IntoResponses for FeedbackProblems {
-    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
-        document(&[
-            Kind::MalformedJson,
-            Kind::BodyTimeout,
-            Kind::BodyTooLarge,
-            Kind::UnsupportedMediaType,
-            Kind::InvalidField,
-            Kind::IdempotencyKeyReused,
-            Kind::Internal,
-            Kind::NotReady,
-            Kind::StorageUnavailable,
-            Kind::InsufficientStorage,
-        ])
-    }
-}
-
-/// Documents the failures of endpoints that read the database.
-#[derive(Debug)]
-pub(super) struct StorageProblems;
-
-impl IntoResponses for StorageProblems {
-    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
-        document(&[Kind::Internal, Kind::StorageUnavailable])
-    }
-}
-
-/// Documents the failures of endpoints that need the models.
-#[derive(Debug)]
-pub(super) struct ServiceProblems;
-
-impl IntoResponses for ServiceProblems {
-    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
-        document(&[Kind::Internal, Kind::NotReady])
-    }
-}
-
-/// Documents the failures of a reload.
-#[derive(Debug)]
-pub(super) struct ReloadProblems;
-
-impl IntoResponses for ReloadProblems {
-    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
-        document(&[Kind::ReloadRefused, Kind::Internal, Kind::NotReady])
-    }
-}
-
-/// Documents the failures that any endpoint has.
-#[derive(Debug)]
-pub(super) struct AnyProblem;
-
-impl IntoResponses for AnyProblem {
-    fn responses() -> BTreeMap<String, RefOr<ResponseDoc>> {
-        document(&[Kind::Internal])
-    }
+problems! {
+    /// Failures of endpoints that take a text.
+    BodyProblems: MalformedJson, BodyTimeout, BodyTooLarge, UnsupportedMediaType, InvalidField, Internal, NotReady,
+        Overloaded, NoModel;
+    /// Failures of endpoints that take feedback.
+    FeedbackProblems: MalformedJson, BodyTimeout, BodyTooLarge, UnsupportedMediaType, InvalidField,
+        IdempotencyKeyReused, Internal, NotReady, StorageUnavailable, InsufficientStorage;
+    /// Failures of endpoints that read the database.
+    StorageProblems: Internal, StorageUnavailable;
+    /// Failures of endpoints that need the models.
+    ServiceProblems: Internal, NotReady;
+    /// Failures of a reload.
+    ReloadProblems: ReloadRefused, Internal, NotReady;
+    /// Failures that any endpoint has.
+    AnyProblem: Internal;
+    /// Failures of endpoints with parameters.
+    ParameterProblems: InvalidField, Internal;
+    /// Failures of reading a flag.
+    FlagProblems: UnknownFlag, InvalidField, Internal;
+    /// Failures of reading who changed a flag.
+    FlagHistoryProblems: UnknownFlag, InvalidField, Internal, StorageUnavailable;
+    /// Failures of changing a flag.
+    FlagChangeProblems: MalformedJson, UnknownFlag, BodyTimeout, StaleRevision, BodyTooLarge, UnsupportedMediaType,
+        InvalidField, Internal, StorageUnavailable;
+    /// Failures of taking back what was said of a flag.
+    FlagResetProblems: UnknownFlag, StaleRevision, InvalidField, Internal, StorageUnavailable;
+    /// Failures of reading flags again.
+    RefreshProblems: FlagsFileRefused, Internal, StorageUnavailable;
+    /// Failures of evaluating a flag for an OpenFeature client.
+    EvaluationProblems: MalformedJson, InvalidContext, TargetingKeyMissing, UnknownFlag, BodyTimeout, BodyTooLarge,
+        UnsupportedMediaType, Internal;
+    /// Failures of evaluating all flags for an OpenFeature client.
+    BulkEvaluationProblems: MalformedJson, InvalidContext, BodyTimeout, BodyTooLarge, UnsupportedMediaType, Internal;
 }
 
 /// Describes the failures of callers who may not, which any operation can have.

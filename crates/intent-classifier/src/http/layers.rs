@@ -68,7 +68,7 @@ mod tests {
     fn app() -> Arc<App> {
         let settings = Settings::defaults();
         let authenticator = Authenticator::new(&settings.auth).expect("the defaults name no key");
-        Arc::new(App::new(&settings, authenticator, None).expect("the defaults name a database"))
+        Arc::new(App::new(&settings, authenticator, None).expect("the defaults can be used"))
     }
 
     #[tokio::test]

@@ -6,15 +6,19 @@ mod body;
 mod browser;
 mod caller;
 mod classify;
+mod conditional;
 mod docs;
 mod error;
 mod feedback;
+mod flags;
 mod health;
 mod intents;
 mod layers;
 mod metering;
 mod metrics;
 mod models;
+mod ofrep;
+mod parameters;
 mod request_id;
 mod routes;
 mod suspicions;
@@ -43,6 +47,7 @@ use crate::{
     auth::Authenticator,
     config::{ConfigError, InputSettings, Network, Origin, Settings},
     feedback::{Intake, KnownDecisions},
+    flags::FeatureFlags,
     health::Health,
     limits::RateLimiter,
     screening::Screening,
@@ -73,6 +78,8 @@ pub(crate) struct App {
     pub(crate) cors_allowed_origins: Vec<Origin>,
     /// The certificate, when connections are encrypted here.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// The feature flags.
+    pub(crate) flags: Arc<FeatureFlags>,
     /// Everything that is counted.
     pub(crate) metrics: Metrics,
     /// What background checks have found.
@@ -92,7 +99,7 @@ impl App {
     /// Makes the state of a server that is starting. Call it in an async runtime.
     ///
     /// # Errors
-    /// [`ConfigError`] when the settings do not name a database.
+    /// [`ConfigError`] when the settings name no database, or flags that cannot be understood.
     pub(crate) fn new(
         settings: &Settings,
         authenticator: Authenticator,
@@ -106,6 +113,7 @@ impl App {
         Ok(Self {
             input: settings.input.clone(),
             request_timeout: settings.server.request_timeout(),
+            flags: Arc::new(FeatureFlags::new(settings, storage.clone())?),
             metrics: Metrics::new(&operations()),
             health,
             trusted_proxies: settings.server.trusted_proxies.clone(),

@@ -11,7 +11,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     access::{self, Access},
-    batch, browser, classify, docs, error, feedback, health, intents, layers, metrics, models, suspicions,
+    batch, browser, classify, docs, error, feedback, flags, health, intents, layers, metrics, models, ofrep,
+    suspicions,
 };
 use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
@@ -85,6 +86,13 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(feedback::stats))
         .routes(routes!(models::reload))
         .routes(routes!(suspicions::suspicious_inputs))
+        .routes(routes!(flags::read::list))
+        .routes(routes!(flags::read::one, flags::change::change, flags::change::reset))
+        .routes(routes!(flags::change::history))
+        .routes(routes!(flags::read::check))
+        .routes(routes!(flags::read::of_user))
+        .routes(routes!(flags::change::refresh))
+        .merge(ofrep::routes())
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
@@ -111,7 +119,9 @@ pub(super) fn access(method: &Method, route: &str) -> Access {
         ("GET", route) if route.starts_with("/api/v1/feature-flags") || route.starts_with("/ofrep/") => {
             Access::Scope(Scope::FlagsRead)
         }
-        ("PUT" | "POST", route) if route.starts_with("/api/v1/feature-flags") => Access::Scope(Scope::FlagsWrite),
+        ("PUT" | "POST" | "DELETE", route) if route.starts_with("/api/v1/feature-flags") => {
+            Access::Scope(Scope::FlagsWrite)
+        }
         ("POST", "/api/v1/models/reload") => Access::Scope(Scope::Admin),
         _ => Access::Scope(Scope::Admin),
     }

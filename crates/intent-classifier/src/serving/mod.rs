@@ -13,11 +13,8 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use intent_engine::{
-    CacheOptions, Engine, EngineOptions, Experiment, Flag, FlagSnapshot, RoutingConfig, SharedCache, StrategyName,
-    TextDigest,
-    circuit::CircuitOptions,
-    flags::{FlagChange, Overrides},
-    workers::WorkerOptions,
+    CacheOptions, Engine, EngineOptions, Experiment, RoutingConfig, SharedCache, StrategyName, TextDigest,
+    circuit::CircuitOptions, flags::SharedFlags, workers::WorkerOptions,
 };
 use intent_model::ModelKind;
 
@@ -76,8 +73,8 @@ pub(crate) enum ReloadError {
 }
 
 impl Serving {
-    /// Starts an engine with assembled models.
-    pub(crate) fn start(assembly: Assembly, settings: &ModelSettings) -> Self {
+    /// Starts an engine with assembled models that goes by these flags.
+    pub(crate) fn start(assembly: Assembly, settings: &ModelSettings, flags: SharedFlags) -> Self {
         let workers = settings.workers();
         let options = EngineOptions {
             workers: WorkerOptions {
@@ -89,7 +86,7 @@ impl Serving {
             circuit: CircuitOptions::default(),
             cache: CacheOptions::default(),
             routing: RoutingConfig::default(),
-            flags: flags_at_start(&assembly),
+            flags,
             experiment: Experiment::default(),
             strategies: StrategyName::strategy,
         };
@@ -181,13 +178,4 @@ impl Serving {
     pub(crate) fn availability(&self) -> Arc<BTreeMap<ModelKind, Availability>> {
         self.availability.load_full()
     }
-}
-
-/// Returns the flags before anybody has set one: who names a model server wants its model.
-fn flags_at_start(assembly: &Assembly) -> FlagSnapshot {
-    let (none, mut environment) = (Overrides::new(), Overrides::new());
-    if assembly.remote.is_some() {
-        environment.insert(Flag::DistilbertModel, FlagChange { enabled: Some(true), ..FlagChange::default() });
-    }
-    FlagSnapshot::resolve(0, &none, &environment, &none)
 }

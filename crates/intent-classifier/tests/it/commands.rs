@@ -12,7 +12,9 @@ use crate::{
 
 #[test]
 fn wrong_usage_is_status_2() {
-    for arguments in [&["nonsense"][..], &["config"], &["config", "show", "--format", "xml"], &["--nonsense"]] {
+    for arguments in
+        [&["nonsense"][..], &["config"], &["flags"], &["config", "show", "--format", "xml"], &["--nonsense"]]
+    {
         let output = program(Path::new("/")).args(arguments).output().expect("the program runs");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty(), "{arguments:?}");

@@ -34,6 +34,22 @@ mod tests {
         }
     }
 
+    /// Computed with another implementation of murmur3. They must never change: users would gain and lose features.
+    #[test]
+    fn users_stay_in_their_buckets_from_release_to_release() {
+        let buckets = [
+            ("quality_mode", "alice", 26_709),
+            ("quality_mode", "bob", 69_756),
+            ("caching", "alice", 53_706),
+            ("ab_testing", "user-123", 34_704),
+            ("enhanced_logging", "Zoë 🙂", 26_841),
+            ("adaptive_routing", "", 41_609),
+        ];
+        for (flag, user, expected) in buckets {
+            assert_eq!(bucket(flag, user), expected, "{flag}:{user}");
+        }
+    }
+
     #[test]
     fn the_highest_hash_is_in_the_last_bucket() {
         assert_eq!((u64::from(u32::MAX) * u64::from(BUCKETS)) >> 32, u64::from(BUCKETS) - 1);

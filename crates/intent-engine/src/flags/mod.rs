@@ -7,11 +7,16 @@ mod bucket;
 mod set;
 mod snapshot;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
+
+use arc_swap::ArcSwap;
 
 pub use bucket::{BUCKETS, bucket};
 pub use set::FlagSet;
 pub use snapshot::{Evaluation, EvaluationReason, FlagChange, FlagSnapshot, FlagSource, FlagState, Overrides, Rollout};
+
+/// The flags in force, shared by those who change them and the engine that goes by them.
+pub type SharedFlags = Arc<ArcSwap<FlagSnapshot>>;
 
 /// The feature flags of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,7 +37,7 @@ pub enum Flag {
     PerformanceMode,
     /// `distilbert` first.
     QualityMode,
-    /// Log every decision in full.
+    /// Log every decision with the beginning of its text and all its steps.
     EnhancedLogging,
 }
 
@@ -76,7 +81,7 @@ impl Flag {
             Self::FeedbackLearning => "let corrections change what is answered and learned",
             Self::PerformanceMode => "rules first: the fastest answers",
             Self::QualityMode => "distilbert first: the most accurate answers",
-            Self::EnhancedLogging => "log every decision with all its steps",
+            Self::EnhancedLogging => "log every decision with the beginning of its text and all its steps",
         }
     }
 

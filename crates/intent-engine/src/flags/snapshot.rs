@@ -15,6 +15,8 @@ pub struct Rollout {
 impl Rollout {
     /// Everybody.
     pub const FULL: Self = Self { buckets: BUCKETS };
+    /// Nobody.
+    pub const NONE: Self = Self { buckets: 0 };
 
     /// Makes a rollout of `percent`, 0 to 100, rounded to steps of 0.001.
     ///
@@ -71,8 +73,15 @@ pub struct FlagState {
     pub rollout: Rollout,
     /// The highest layer that says anything of it.
     pub source: FlagSource,
-    /// When that layer said it; `None` for defaults.
+    /// When that layer said it; `None` when it does not know, as defaults and the environment.
     pub updated_at: Option<SystemTime>,
+}
+
+impl FlagState {
+    /// Tells whether some subjects have the feature and others do not.
+    pub fn depends_on_subject(&self) -> bool {
+        self.enabled && self.rollout != Rollout::FULL && self.rollout != Rollout::NONE
+    }
 }
 
 /// All flags at one moment; immutable, so that a request sees the same flags from beginning to end.

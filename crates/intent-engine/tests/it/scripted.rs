@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use intent_engine::{
     Backend, CacheOptions, Catalog, Engine, EngineOptions, Experiment, Flag, FlagSnapshot, LoadedModel, RoutingConfig,
     StrategyName,
@@ -195,13 +196,14 @@ pub(crate) fn engine_with(
 ) -> Engine {
     let catalog = Catalog::new("v1", &labels(), models).expect("the labels agree");
     let has_distilbert = catalog.get(ModelKind::Distilbert).is_some();
+    let flags = flags(&[(Flag::Caching, false), (Flag::DistilbertModel, has_distilbert), (Flag::AbTesting, false)]);
     let mut options = EngineOptions {
         workers: WorkerOptions { threads: 1, max_batch_texts: 8, max_batch_bytes: 1_000 },
         max_texts_in_flight: 64,
         circuit: CircuitOptions::default(),
         cache: CacheOptions::default(),
         routing: RoutingConfig::default(),
-        flags: flags(&[(Flag::Caching, false), (Flag::DistilbertModel, has_distilbert), (Flag::AbTesting, false)]),
+        flags: Arc::new(ArcSwap::from_pointee(flags)),
         experiment: Experiment::default(),
         strategies: StrategyName::strategy,
     };

@@ -134,6 +134,9 @@ fn parts(app: &App) -> BTreeMap<&'static str, Part> {
         }
     };
     let routing = healthy(format!("strategy {}", engine.routing().strategy));
-    let flags = healthy(format!("revision {}", engine.flags().revision()));
+    let flags = match app.flags.file_error() {
+        None => healthy(format!("revision {}", engine.flags().revision())),
+        Some(error) => Part { status: Status::Degraded, reason: Some(format!("kept as they were: {error}")) },
+    };
     BTreeMap::from([("cache", cache), ("database", database), ("routing", routing), ("flags", flags)])
 }
