@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     feedback::store,
+    flags::{FLAGS, await_database, get, set},
     postgres,
     server::{PATIENCE, Server, json as body_of},
 };
@@ -54,5 +55,71 @@ async fn a_correction_through_one_replica_evicts_the_answers_of_all() {
     for replica in &replicas[1..] {
         // Asking keeps the answer alive; only a correction makes it new once.
         until(replica, is_cached, &json!(false)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flag_changed_through_one_replica_changes_on_all() {
+    // Looking at the database would take longer than this test waits: only announcements are fast enough.
+    let replicas = three_replicas(&[("DATABASE_POLL_INTERVAL_MS", "60000"), ("DATABASE_TIMEOUT_MS", "30000")]);
+    for replica in &replicas {
+        await_database(replica).await;
+    }
+    let path = format!("{FLAGS}/performance_mode");
+    let changed = set(&replicas[0], "performance_mode", json!({"enabled": true, "rollout_percentage": 37.5})).await;
+    let flag = async |replica: &Server| get(replica, &path).await;
+    for replica in &replicas {
+        until(replica, flag, &changed).await;
+    }
+    for user in 0..20 {
+        let checked = format!("{FLAGS}/check/performance_mode?user_id=user-{user}");
+        let expected = get(&replicas[0], &checked).await;
+        let body = json!({"text": "refund", "user_id": format!("user-{user}")});
+        for replica in &replicas {
+            assert_eq!(get(replica, &checked).await, expected);
+            let answer = body_of(replica.post_json("/api/v1/intents/classify", &body).await).await;
+            let strategy = if expected["enabled"] == true { "aggressive_rules" } else { "control" };
+            assert_eq!(answer["routing"]["strategy"], strategy);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_changes_that_start_from_the_same_revision_one_is_made_and_the_others_are_told() {
+    let replicas = three_replicas(&[("DATABASE_TIMEOUT_MS", "30000")]);
+    for replica in &replicas {
+        await_database(replica).await;
+    }
+    let path = format!("{FLAGS}/caching");
+    let change = async |replica: &Server, percent: u32| {
+        let request = replica.put(&path).header("if-match", "\"0\"").json(&json!({"rollout_percentage": percent}));
+        request.send().await.expect("the server answers").status().as_u16()
+    };
+    let [one, two, three] = &replicas;
+    let (first, second, third) = tokio::join!(change(one, 10), change(two, 20), change(three, 30));
+    let mut statuses = [first, second, third];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409]);
+    let history = get(one, &format!("{path}/history")).await;
+    assert_eq!(history["changes"].as_array().map(Vec::len), Some(1), "{history}");
+
+    // Without a revision the last one wins, and every one is in the audit trail.
+    tokio::join!(
+        set(one, "caching", json!({"rollout_percentage": 40})),
+        set(two, "caching", json!({"rollout_percentage": 50})),
+        set(three, "caching", json!({"enabled": false})),
+    );
+    let history = get(two, &format!("{path}/history")).await;
+    let revisions: Vec<u64> =
+        history["changes"].as_array().into_iter().flatten().filter_map(|change| change["revision"].as_u64()).collect();
+    assert_eq!(revisions.len(), 4, "{history}");
+    assert!(revisions.is_sorted_by(|later, earlier| later > earlier), "{revisions:?}");
+    let last = history["changes"][0]["to"].clone();
+    let flag = async |replica: &Server| {
+        let flag = get(replica, &path).await;
+        json!({"enabled": flag["enabled"], "rollout_percentage": flag["rollout_percentage"]})
+    };
+    for replica in &replicas {
+        until(replica, flag, &last).await;
     }
 }
