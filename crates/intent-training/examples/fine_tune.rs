@@ -55,6 +55,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let place = Place { base: Path::new(base), out: Path::new(out), checkpoint: Some(&checkpoint), resume, threads };
     println!("{options:?}");
     let trained = fine_tune(&dataset, &place, &options, &Lines::default())?;
+    std::fs::remove_file(&checkpoint)?;
 
     let labels: Vec<u32> = trained.validation.iter().map(|row| row.label).collect();
     let scaling = calibrate::fit_scaling(&trained.validation_logits, &labels);

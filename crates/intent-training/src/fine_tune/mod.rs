@@ -50,7 +50,8 @@ pub struct Place<'a> {
     pub base: &'a Path,
     /// The directory to write; made when it is not there.
     pub out: &'a Path,
-    /// Where the state of the run is kept until it is done; `None` for no checkpoints.
+    /// Where the state of the run is kept; `None` for no checkpoints. The last state stays there: whoever uses what the
+    /// run wrote removes it when that has gone well.
     pub checkpoint: Option<&'a Path>,
     /// Whether to go on from that state; otherwise the run starts anew and replaces it.
     pub resume: bool,
@@ -112,9 +113,6 @@ pub fn fine_tune(
     };
     let trained = trainer.train(place.checkpoint, progress)?;
     export::write(place.out, &pretrained, &network, &examples.vocabulary, &trained.parameters, &labels)?;
-    if let Some(checkpoint) = place.checkpoint {
-        fs::remove_file(checkpoint).map_err(FineTuneError::io(checkpoint))?;
-    }
     Ok(FineTuned {
         directory: place.out.to_owned(),
         epochs: trained.epochs,

@@ -149,7 +149,10 @@ fn a_resumed_run_ends_as_the_unbroken_one() {
     // 40 rows in batches of 7 are 6 steps an epoch: in step 20 the last checkpoint is that of epoch 3.
     let watcher = CopyAt { step: 20, done: AtomicU64::new(0), checkpoint: &checkpoint };
     let unbroken = fine_tune(&dataset(), &place, &options(), &watcher).expect("trains");
-    assert!(!checkpoint.exists(), "a run that is done leaves no checkpoint");
+    let done = run.path("done");
+    let again = fine_tune(&dataset(), &Place { out: &done, resume: true, ..place.clone() }, &options(), &Quiet);
+    assert_eq!(again.expect("there is nothing left to train").epochs.len(), unbroken.epochs.len());
+    assert_eq!(run.weights("done"), run.weights("unbroken"), "what a finished run wrote can be written again");
 
     fs::rename(checkpoint.with_extension("copy"), &checkpoint).expect("the copy was made");
     let out = run.path("resumed");
