@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use tokio::time::Instant;
+use tracing::{Instrument, info_span};
 
 use crate::{
     Admission, CacheOptions, Catalog, ClassifyRequest, Decision, EngineError, Experiment, FlagSnapshot, RoutingConfig,
@@ -160,7 +161,10 @@ impl Engine {
                 excluded: course.excluded.clone(),
                 top_k: request.top_k,
             };
-            self.cache.get_or_compute(key, deadline, &catalog, || router.classify(request, deadline)).await?
+            self.cache
+                .get_or_compute(key, deadline, &catalog, || router.classify(request, deadline))
+                .instrument(info_span!(target: "span", "cache"))
+                .await?
         } else {
             router.classify(request, deadline).await?
         };

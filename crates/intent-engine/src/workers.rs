@@ -14,6 +14,8 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use tracing::{Instrument, Span, info_span};
+
 use crate::{Backend, RemoteError, remote};
 
 /// How the inference threads work.
@@ -103,6 +105,10 @@ struct Job {
     document: Arc<Document>,
     deadline: Instant,
     reply: oneshot::Sender<Result<Answer, ComputeError>>,
+    /// What the job is part of; its parts become children of it on whichever thread they run.
+    request: Span,
+    /// Open while the job waits.
+    queue: Span,
 }
 
 struct Queue {
@@ -174,7 +180,9 @@ impl Workers {
         lane: Lane,
     ) -> Result<Answer, ComputeError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { model: Arc::clone(model), document: Arc::clone(document), deadline, reply };
+        let request = Span::current();
+        let queue = if request.is_disabled() { Span::none() } else { info_span!(target: "span", "queue") };
+        let job = Job { model: Arc::clone(model), document: Arc::clone(document), deadline, reply, request, queue };
         self.queue.lock().lane(lane).push_back(job);
         self.queue.ready.notify_one();
         answer.await.unwrap_or(Err(ComputeError::Stopped))
@@ -193,16 +201,19 @@ impl Workers {
         lane: Lane,
     ) -> Result<(Scores, Duration), ComputeError> {
         match backend {
-            Backend::Inline(model) => {
-                score_batch(model.as_ref(), &[document]).map(|(mut scores, compute)| (scores.remove(0), compute))
-            }
+            Backend::Inline(model) => infer_span(&Span::current(), model.as_ref(), 1)
+                .in_scope(|| score_batch(model.as_ref(), &[document]))
+                .map(|(mut scores, compute)| (scores.remove(0), compute)),
             Backend::Workers(model) => match timeout_at(deadline, self.score(model, document, deadline, lane)).await {
                 Ok(answer) => answer.map(|answer| (answer.scores, answer.compute)),
                 Err(_) => Err(ComputeError::Expired),
             },
             Backend::Remote(model) => {
                 let began = Instant::now();
-                match timeout_at(deadline, model.score(document, deadline)).await {
+                let kind = model.kind().as_str();
+                let span =
+                    info_span!(target: "span", "infer", otel.kind = "client", model = kind, batch_texts = 1_usize);
+                match timeout_at(deadline, model.score(document, deadline)).instrument(span).await {
                     Ok(answer) => answer
                         .and_then(|scores| remote::check(scores, model.labels().len()))
                         .map(|scores| (scores, began.elapsed()))
@@ -227,6 +238,14 @@ impl Drop for Workers {
         state.bulk.clear();
         drop(state);
         self.queue.ready.notify_all();
+    }
+}
+
+impl Job {
+    /// Ends its time in the queue.
+    fn taken(mut self) -> Self {
+        self.queue = Span::none();
+        self
     }
 }
 
@@ -257,7 +276,7 @@ impl Queue {
             let same_model = batch.first().is_none_or(|first| Arc::ptr_eq(&first.model, &job.model));
             if fits && same_model {
                 bytes += length;
-                batch.extend(jobs.remove(index));
+                batch.extend(jobs.remove(index).map(Job::taken));
             } else {
                 index += 1;
             }
@@ -282,7 +301,11 @@ fn work(queue: &Queue) {
 fn compute(jobs: Vec<Job>) {
     let Some(model) = jobs.first().map(|job| Arc::clone(&job.model)) else { return };
     let documents: Vec<&Document> = jobs.iter().map(|job| job.document.as_ref()).collect();
-    match score_batch(model.as_ref(), &documents) {
+    // Each request sees the batch it is part of; what happens inside the model is shown to the first.
+    let spans: Vec<Span> = jobs.iter().map(|job| infer_span(&job.request, model.as_ref(), jobs.len())).collect();
+    let scored = spans[0].in_scope(|| score_batch(model.as_ref(), &documents));
+    drop(spans);
+    match scored {
         Ok((scores, compute)) => {
             for (job, scores) in jobs.into_iter().zip(scores) {
                 answer(job, Ok(Answer { scores, compute }));
@@ -303,6 +326,14 @@ pub(crate) fn score_batch(model: &dyn Model, documents: &[&Document]) -> Result<
         return Err(ComputeError::Failed(format!("{} scores for {} texts", scores.len(), documents.len())));
     }
     Ok((scores, began.elapsed()))
+}
+
+/// Makes the span of a batch that a request is part of. Outside of a traced request there is nothing to show.
+fn infer_span(request: &Span, model: &dyn Model, batch_texts: usize) -> Span {
+    if request.is_disabled() {
+        return Span::none();
+    }
+    info_span!(target: "span", parent: request, "infer", model = model.kind().as_str(), batch_texts)
 }
 
 fn answer(job: Job, result: Result<Answer, ComputeError>) {

@@ -10,7 +10,8 @@ use tracing::warn;
 use crate::{
     auth::Authenticator,
     config::{Origin, Settings, Sources},
-    serve, telemetry,
+    serve,
+    telemetry::{self, traces::Traces},
     tls::Tls,
 };
 
@@ -37,12 +38,15 @@ pub(super) fn run(arguments: Arguments, mut sources: Sources) -> Result<ExitCode
     sources.flags.server.host = arguments.host;
     sources.flags.server.port = arguments.port;
     let settings = sources.load()?.settings;
-    telemetry::logging::start(&settings.log);
+    let traces = Traces::start(&settings.trace)?;
+    telemetry::logging::start(&settings.log, traces.as_ref());
     let pack = super::configured_pack(&settings.models)?;
     let authenticator = Authenticator::new(&settings.auth)?;
     let tls = Tls::load(&settings.tls)?;
     warn_of_open_doors(&settings, &authenticator);
     serve::run(settings, authenticator, tls, pack)?;
+    // The last spans are sent before the process ends.
+    drop(traces);
     Ok(ExitCode::SUCCESS)
 }
 

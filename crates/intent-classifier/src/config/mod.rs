@@ -21,6 +21,7 @@ mod secret;
 mod server;
 mod sources;
 mod tls;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -46,6 +47,7 @@ pub(crate) use self::{
     server::ServerSettings,
     sources::Sources,
     tls::{TlsSettings, TlsVersion},
+    trace::TraceSettings,
 };
 
 /// All settings.
@@ -106,6 +108,10 @@ pub(crate) struct Settings {
     /// What is logged.
     #[config(nested)]
     pub(crate) log: LogSettings,
+
+    /// Where traces go. Requests that come with a W3C `traceparent` become part of their caller's trace.
+    #[config(nested)]
+    pub(crate) trace: TraceSettings,
 }
 
 /// All settings where any may be missing; one per source.

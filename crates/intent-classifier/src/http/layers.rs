@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::Method,
+    http::{HeaderMap, Method},
     middleware::Next,
     response::Response,
 };
-use tracing::{debug, error};
+use tracing::{Instrument, Span, debug, error, field::Empty, info_span};
 
 use super::{
     App, error as problem,
     request_id::{RequestId, X_REQUEST_ID},
 };
-use crate::telemetry::{labels::OTHER_METHOD, recording::UNMATCHED};
+use crate::telemetry::{labels::OTHER_METHOD, recording::UNMATCHED, traces};
 
 /// Gives a request its id and its place in the metrics, and its answer the final form.
 pub(super) async fn envelope(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -25,9 +25,14 @@ pub(super) async fn envelope(State(app): State<Arc<App>>, mut request: Request, 
     let endpoint = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let in_flight = app.metrics.request_started(method, endpoint);
 
-    let mut response = problem::render(next.run(request).await, request_id);
+    let span = request_span(method, endpoint, request_id, request.headers());
+    let mut response = problem::render(next.run(request).instrument(span.clone()).await, request_id);
     response.headers_mut().insert(X_REQUEST_ID, request_id.header_value());
     let status = response.status().as_u16();
+    span.record("http.response.status_code", status);
+    if response.status().is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
     let elapsed = in_flight.answered(status);
     let duration_ms = elapsed.as_secs_f64() * 1000.0;
     if status == 500 {
@@ -36,6 +41,26 @@ pub(super) async fn envelope(State(app): State<Arc<App>>, mut request: Request, 
         debug!(%request_id, method, endpoint, status, duration_ms, "answered");
     }
     response
+}
+
+/// Makes the span of a request to the API, with the names of OpenTelemetry; probes and scrapes would only be noise.
+fn request_span(method: &str, endpoint: &str, request_id: RequestId, headers: &HeaderMap) -> Span {
+    if !endpoint.starts_with("/api/") {
+        return Span::none();
+    }
+    let span = info_span!(
+        target: "span",
+        "request",
+        otel.name = format_args!("{method} {endpoint}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = endpoint,
+        http.response.status_code = Empty,
+        %request_id,
+    );
+    traces::adopt(&span, headers);
+    span
 }
 
 /// Bounds the label: methods are the client's choice.

@@ -29,6 +29,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::{Instrument, Span, info_span};
 
 use self::pool::Pool;
 #[expect(unused_imports, reason = "its callers follow")]
@@ -143,7 +144,10 @@ impl Storage {
     }
 
     async fn limited<T>(&self, operation: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StorageError> {
-        let outcome = match tokio::time::timeout(self.0.limit, operation).await {
+        // What the service does by itself is part of no trace.
+        let is_traced = !Span::current().is_disabled();
+        let span = if is_traced { info_span!(target: "span", "database") } else { Span::none() };
+        let outcome = match tokio::time::timeout(self.0.limit, operation).instrument(span).await {
             Ok(outcome) => outcome.map_err(StorageError::from),
             Err(_) => Err(StorageError::slow(self.0.limit)),
         };

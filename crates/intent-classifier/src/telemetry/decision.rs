@@ -3,7 +3,7 @@
 use intent_engine::{Decision, EngineError, Flag};
 use tracing::{info, warn};
 
-use super::metrics::Metrics;
+use super::{metrics::Metrics, traces};
 use crate::http::RequestId;
 
 /// The most characters of a text that are logged.
@@ -24,14 +24,16 @@ pub(crate) fn record(metrics: &Metrics, request_id: RequestId, decision: Result<
                 confidence = f64::from(best.confidence),
                 model = decision.model.as_str(),
                 model_version = &*decision.model_version,
+                selection = decision.selection.as_str(),
                 strategy = decision.strategy.as_str(),
+                experiment_group = decision.experiment_group.as_str(),
+                cached = decision.cached,
                 degraded = decision.degraded,
                 latency_ms = decision.timings.total.as_micros() as f64 / 1000.0,
+                trace_id = traces::current_trace_id(),
                 enhanced_logging = enhanced.map(|_| true),
                 text = enhanced.map(|enhanced| enhanced.text.as_str()),
                 text_truncated = enhanced.map(|enhanced| enhanced.is_truncated),
-                experiment_group = enhanced.map(|_| decision.experiment_group.as_str()),
-                cached = enhanced.map(|_| decision.cached),
                 reasons = enhanced.map(|enhanced| enhanced.reasons.as_str()),
                 fallbacks = enhanced.map(|enhanced| enhanced.fallbacks.as_str()),
                 models_ms = enhanced.map(|enhanced| enhanced.models_ms.as_str()),

@@ -11,11 +11,12 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use super::traces::Traces;
 use crate::config::{LogFormat, LogLevel, LogSettings};
 
 /// Starts logging for the life of the process. A second call changes nothing.
-pub(crate) fn start(settings: &LogSettings) {
-    start_with(settings, io::stderr);
+pub(crate) fn start(settings: &LogSettings, traces: Option<&Traces>) {
+    start_with(settings, io::stderr, traces);
 }
 
 /// Starts logging to nowhere: lines cost what they cost, the system call included, and are not seen.
@@ -23,11 +24,15 @@ pub(crate) fn start(settings: &LogSettings) {
 /// # Errors
 /// When there is no `/dev/null`.
 pub(crate) fn start_unseen(settings: &LogSettings) -> io::Result<()> {
-    start_with(settings, Arc::new(File::options().write(true).open("/dev/null")?));
+    start_with(settings, Arc::new(File::options().write(true).open("/dev/null")?), None);
     Ok(())
 }
 
-fn start_with(settings: &LogSettings, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
+fn start_with(
+    settings: &LogSettings,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    traces: Option<&Traces>,
+) {
     let level = LevelFilter::from(settings.level);
     // Dependencies are heard when they warn; at `trace` everything is.
     let others = if level == LevelFilter::TRACE { level } else { level.min(LevelFilter::WARN) };
@@ -42,7 +47,7 @@ fn start_with(settings: &LogSettings, writer: impl for<'a> MakeWriter<'a> + Send
         }
         LogFormat::Pretty => lines.with_filter(filter).boxed(),
     };
-    if tracing_subscriber::registry().with(lines).try_init().is_ok() {
+    if tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).try_init().is_ok() {
         panic::set_hook(Box::new(|panic| {
             let location = panic.location().map(ToString::to_string);
             error!(location, message = panic.payload_as_str().unwrap_or("a value that is not text"), "panicked");

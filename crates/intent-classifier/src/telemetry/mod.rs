@@ -10,3 +10,4 @@ pub(crate) mod process;
 pub(crate) mod recording;
 pub(crate) mod reference;
 pub(crate) mod state;
+pub(crate) mod traces;

@@ -38,5 +38,6 @@ mod tiny_models;
 mod token;
 mod torchserve;
 mod torchserve_stub;
+mod traces;
 mod training;
 mod transport;

@@ -12,3 +12,4 @@ mod remote;
 mod routing;
 mod scripted;
 mod shared_cache;
+mod spans;
