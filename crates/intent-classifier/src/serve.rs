@@ -9,7 +9,6 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
-use intent_engine::{CacheOptions, Experiment};
 use intent_model::pack::Pack;
 use tokio::{
     net::TcpListener,
@@ -28,10 +27,15 @@ use crate::{
     health::{self, Dependencies},
     http::{self, App, Phase},
     remote::{ModelServerCheck, RemoteClient},
-    serving::{self, Availability, Serving},
+    serving::{
+        self, Availability, Serving,
+        warming::{self, Warmed},
+    },
     tls::Tls,
 };
 
+/// How long a server that stops may take to store what its experiment has shown.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait when the process has no file descriptor left for a new connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -64,6 +68,10 @@ pub(crate) fn run(
         let app = Arc::new(app);
         app.storage.start();
         app.flags.follow(settings.flags.poll_interval());
+        tokio::spawn(Arc::clone(&app.routing).follow({
+            let app = Arc::clone(&app);
+            move |routing| app.serving().into_iter().for_each(|serving| routing.apply(serving.engine()))
+        }));
         tokio::spawn(feedback::replay_spool(app.feedback.clone()));
         tokio::spawn(feedback::keep_retention(app.storage.clone(), settings.feedback.clone()));
         tokio::spawn(feedback::follow_corrections(app.storage.clone(), {
@@ -111,7 +119,7 @@ impl Peers {
     }
 }
 
-fn load_models(app: &App, settings: &Settings, pack: Option<Pack>, peers: Peers) -> anyhow::Result<()> {
+fn load_models(app: &Arc<App>, settings: &Settings, pack: Option<Pack>, peers: Peers) -> anyhow::Result<()> {
     let began = Instant::now();
     let assembly = serving::assemble(&settings.models, pack, peers.remote.as_ref())?;
     for (model, availability) in &assembly.availability {
@@ -120,19 +128,31 @@ fn load_models(app: &App, settings: &Settings, pack: Option<Pack>, peers: Peers)
             other => info!(%model, status = %other, reason = other.reason(), "model"),
         }
     }
-    let mut serving = Serving::start(assembly, &settings.models, app.flags.shared());
+    let mut serving = Serving::start(assembly, settings, app.flags.shared());
     if let Some((redis, check)) = peers.redis {
-        serving = serving.share_by(redis, settings.redis.timeout(), CacheOptions::default().time_to_live);
+        serving = serving.share_by(redis, settings.redis.timeout(), settings.cache.options().time_to_live);
         check.watch(serving.engine().cache());
-    }
-    if let Some(share) = settings.flags.experiment_share {
-        serving.engine().replace_experiment(Experiment { share, ..Experiment::default() });
     }
     // The first answers of a model are slow; users should not get them.
     Handle::current().block_on(app.health.models.run(&serving));
     app.start_serving(serving);
     info!(duration_ms = began.elapsed().as_millis() as u64, "ready");
+    if let Some(path) = &settings.cache.warm_file {
+        match warming::read_texts(path, settings.input.max_text_chars) {
+            Ok((texts, skipped)) => drop(tokio::spawn(warm(Arc::clone(app), texts, skipped))),
+            Err(error) => error!(file = %path.display(), %error, "the cache cannot be warmed"),
+        }
+    }
     Ok(())
+}
+
+/// Answers expected texts beside the requests of callers.
+async fn warm(app: Arc<App>, texts: Vec<String>, unreadable: usize) {
+    let Ok(serving) = app.serving() else { return };
+    let began = Instant::now();
+    let Warmed { answered, skipped } = warming::warm(serving.engine(), &texts).await;
+    let duration_ms = began.elapsed().as_millis() as u64;
+    info!(answered, skipped = skipped + unreadable, duration_ms, "the cache is warm");
 }
 
 /// Accepts connections until `stop` resolves, then drains: readiness fails first, then no more connections are taken,
@@ -157,6 +177,7 @@ pub(crate) async fn serve(
         Ok(()) => info!("stopped"),
         Err(_) => warn!(open_connections, "stopped with requests unanswered: the time limit for draining has passed"),
     }
+    app.exposures.flush(FLUSH_TIMEOUT).await;
 }
 
 async fn accept_until(

@@ -78,7 +78,7 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
         let _in_runtime = server.enter();
         App::new(settings, Authenticator::new(&settings.auth)?, None)?
     });
-    app.start_serving(Serving::start(assembly, &settings.models, app.flags.shared()));
+    app.start_serving(Serving::start(assembly, settings, app.flags.shared()));
     let engine = app.serving().expect("it was just started").engine();
     engine.replace_flags(without_cache());
     engine.replace_experiment(Experiment { share: 0.0, ..Experiment::default() });

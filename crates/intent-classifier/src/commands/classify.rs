@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Failure, output};
 use crate::{
-    config::{Settings, Sources},
+    config::Sources,
     flags,
     http::{ClassifyAnswer, RequestId},
     remote::RemoteClient,
@@ -71,11 +71,11 @@ struct Failed {
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
     let settings = sources.load()?.settings;
     let flags = flags::of_file_and_environment(&settings)?;
-    let Settings { models: settings, remote, .. } = settings;
-    let pack = super::configured_pack(&settings)?;
-    let remote = RemoteClient::configured(&remote)?;
-    let assembly = serving::assemble(&settings, pack, remote.as_ref()).map_err(anyhow::Error::from)?;
+    let pack = super::configured_pack(&settings.models)?;
+    let remote = RemoteClient::configured(&settings.remote)?;
+    let assembly = serving::assemble(&settings.models, pack, remote.as_ref()).map_err(anyhow::Error::from)?;
     let serving = Serving::start(assembly, &settings, flags);
+    serving.engine().replace_routing(settings.routing.routing());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match (&arguments.text, &arguments.file) {
         (Some(text), _) => {

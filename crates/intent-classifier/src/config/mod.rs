@@ -4,6 +4,7 @@
 //! on the fields; [`mod@reference`] makes the documents from them.
 
 mod auth;
+mod cache;
 mod database;
 mod feedback;
 mod flags;
@@ -17,6 +18,7 @@ mod origin;
 mod redis;
 pub(crate) mod reference;
 mod remote;
+mod routing;
 mod secret;
 mod server;
 mod sources;
@@ -31,6 +33,7 @@ use crate::flags::VariableError;
 
 pub(crate) use self::{
     auth::{AuthSettings, OpenHealth},
+    cache::CacheSettings,
     database::{DatabaseChoice, DatabaseSettings},
     feedback::FeedbackSettings,
     flags::FlagSettings,
@@ -43,6 +46,7 @@ pub(crate) use self::{
     origin::Origin,
     redis::RedisSettings,
     remote::{RemoteProtocol, RemoteSettings},
+    routing::{LATENCY_ORDER, RoutingSettings, is_experiment_name, treatments_problem},
     secret::Secret,
     server::ServerSettings,
     sources::Sources,
@@ -78,6 +82,14 @@ pub(crate) struct Settings {
     /// Which models answer, and with what resources.
     #[config(nested)]
     pub(crate) models: ModelSettings,
+
+    /// How the model router decides, until it is told otherwise over HTTP; see [routing.md](routing.md).
+    #[config(nested)]
+    pub(crate) routing: RoutingSettings,
+
+    /// The cache of answers in this process.
+    #[config(nested)]
+    pub(crate) cache: CacheSettings,
 
     /// Where state is kept: feedback, flags, the router's settings, experiments, API keys. SQLite in `DATA_DIR` unless
     /// Postgres is named by `DATABASE_URL` or `POSTGRES_HOST`.
@@ -153,7 +165,10 @@ impl Settings {
         self.auth.check()?;
         self.tls.check()?;
         self.models.check()?;
+        self.routing.check()?;
+        self.cache.check()?;
         self.database.check()?;
+        self.flags.check()?;
         self.remote.check()?;
         self.flags.check()?;
         self.redis.client().map(drop)

@@ -49,9 +49,19 @@ pub(crate) struct ModelSettings {
     #[config(env = "MODEL_BATCH_SIZE", default = 32)]
     #[config(validate((1..=1024).contains(batch_size), "a batch must have 1 to 1024 texts"))]
     pub(crate) batch_size: usize,
+
+    /// Most texts in flight, waiting ones included, single and batch requests alike; more are refused with 503 and
+    /// `Retry-After`. Unset: 512 per inference thread.
+    #[config(env = "MAX_TEXTS_IN_FLIGHT")]
+    #[config(validate((100..=10_000_000).contains(max_texts_in_flight), "expected 100, the largest batch, to 10000000"))]
+    pub(crate) max_texts_in_flight: Option<usize>,
 }
 
 impl ModelSettings {
+    /// The most texts in flight for each inference thread, unless it is set: what is more would wait longer than anyone
+    /// does.
+    const TEXTS_IN_FLIGHT_PER_WORKER: usize = 512;
+
     /// Looks for models in another directory; the encoder is the one in it, when it has one.
     pub(crate) fn use_directory(&mut self, directory: &Path) {
         let encoder = directory.join("encoder");
@@ -67,6 +77,11 @@ impl ModelSettings {
     /// Returns the number of inference threads.
     pub(crate) fn workers(&self) -> usize {
         self.max_workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// Returns the most texts in flight.
+    pub(crate) fn max_texts_in_flight(&self) -> usize {
+        self.max_texts_in_flight.unwrap_or(self.workers() * Self::TEXTS_IN_FLIGHT_PER_WORKER)
     }
 
     /// Checks that what was named on purpose exists. A default may be missing: the server starts with what it has.
@@ -85,7 +100,7 @@ fn not_empty(path: &impl AsRef<Path>) -> Result<(), &'static str> {
     if path.as_ref().as_os_str().is_empty() { Err("the path must not be empty") } else { Ok(()) }
 }
 
-fn must_exist(variable: &'static str, path: &Path) -> Result<(), ConfigError> {
+pub(super) fn must_exist(variable: &'static str, path: &Path) -> Result<(), ConfigError> {
     if path.exists() {
         return Ok(());
     }

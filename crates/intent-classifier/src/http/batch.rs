@@ -87,6 +87,7 @@ pub(super) async fn classify_batch(
         .map(|((request_id, decision), text)| {
             telemetry::decision::record(&app.metrics, *request_id, Ok(decision), text);
             app.known_decisions.remember(request_id.uuid(), decision, None);
+            app.exposures.record(*request_id, decision);
             let attributes = pack.attributes(&decision.best().intent);
             ClassifyAnswer::new(*request_id, decision, attributes, decision.timings.total)
         })

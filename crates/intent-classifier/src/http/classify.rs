@@ -182,6 +182,7 @@ pub(super) async fn classify(
     let decision = decision?;
     screener.decided(&decision, &text);
     app.known_decisions.remember(request_id.uuid(), &decision, context);
+    app.exposures.record(request_id, &decision);
     let pack = serving.pack();
     Ok(Json(ClassifyAnswer::new(request_id, &decision, pack.attributes(&decision.best().intent), began.elapsed()))
         .into_response())

@@ -17,6 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
     components(schemas(super::error::ProblemBody<'_>, super::error::FieldError)),
     tags(
         (name = "intents", description = "Text in, intent out"),
+        (name = "routing", description = "How models are chosen, and what was chosen"),
+        (name = "experiments", description = "What is tried on whom, and what has come of it"),
         (name = "models", description = "The models that answer"),
         (name = "audit", description = "Who did what"),
         (name = "feature-flags", description = "What is on, for whom, and who changed it"),

@@ -35,6 +35,7 @@ pub(crate) enum Kind {
     Forbidden,
     NotFound,
     UnknownFlag,
+    UnknownExperiment,
     MethodNotAllowed,
     BodyTimeout,
     ReloadRefused,
@@ -56,7 +57,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds, by status.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::MalformedJson,
         Self::InvalidContext,
         Self::TargetingKeyMissing,
@@ -65,6 +66,7 @@ impl Kind {
         Self::Forbidden,
         Self::NotFound,
         Self::UnknownFlag,
+        Self::UnknownExperiment,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
         Self::ReloadRefused,
@@ -101,6 +103,7 @@ impl Kind {
             }
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is nothing here"),
             Self::UnknownFlag => (StatusCode::NOT_FOUND, "unknown-flag", "There is no such feature flag"),
+            Self::UnknownExperiment => (StatusCode::NOT_FOUND, "unknown-experiment", "There is no such experiment"),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The resource does not take this method")
             }
@@ -398,6 +401,13 @@ problems! {
     ServiceProblems: Internal, NotReady;
     /// Failures of a reload.
     ReloadProblems: ReloadRefused, Internal, NotReady;
+    /// Failures of changing the router's settings.
+    RoutingChangeProblems: MalformedJson, BodyTimeout, StaleRevision, BodyTooLarge, UnsupportedMediaType, InvalidField,
+        Internal, NotReady, StorageUnavailable;
+    /// Failures of reading who changed what.
+    HistoryProblems: InvalidField, Internal, StorageUnavailable;
+    /// Failures of reading what an experiment has shown.
+    ExperimentProblems: UnknownExperiment, InvalidField, Internal, NotReady, StorageUnavailable;
     /// Failures that any endpoint has.
     AnyProblem: Internal;
     /// Failures of endpoints with parameters.

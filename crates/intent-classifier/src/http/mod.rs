@@ -9,6 +9,7 @@ mod classify;
 mod conditional;
 mod docs;
 mod error;
+mod experiments;
 mod feedback;
 mod flags;
 mod health;
@@ -21,7 +22,9 @@ mod ofrep;
 mod parameters;
 mod request_id;
 mod routes;
+mod routing;
 mod suspicions;
+mod time;
 
 use std::{
     sync::{
@@ -46,10 +49,12 @@ pub(crate) use self::{
 use crate::{
     auth::Authenticator,
     config::{ConfigError, InputSettings, Network, Origin, Settings},
+    experiments::ExposureRecorder,
     feedback::{Intake, KnownDecisions},
     flags::FeatureFlags,
     health::Health,
     limits::RateLimiter,
+    routing::Routing,
     screening::Screening,
     serving::Serving,
     storage::Storage,
@@ -80,6 +85,10 @@ pub(crate) struct App {
     pub(crate) tls: Option<Arc<Tls>>,
     /// The feature flags.
     pub(crate) flags: Arc<FeatureFlags>,
+    /// The settings of the router and of its experiment.
+    pub(crate) routing: Arc<Routing>,
+    /// Stores what the experiment shows.
+    pub(crate) exposures: ExposureRecorder,
     /// Everything that is counted.
     pub(crate) metrics: Metrics,
     /// What background checks have found.
@@ -114,6 +123,12 @@ impl App {
             input: settings.input.clone(),
             request_timeout: settings.server.request_timeout(),
             flags: Arc::new(FeatureFlags::new(settings, storage.clone())?),
+            routing: Arc::new(Routing::new(
+                settings.routing.routing(),
+                settings.routing.experiment(settings.flags.experiment_share.unwrap_or(0.0)),
+                storage.clone(),
+            )),
+            exposures: ExposureRecorder::start(storage.clone()),
             metrics: Metrics::new(&operations()),
             health,
             trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -135,6 +150,7 @@ impl App {
     pub(crate) fn start_serving(&self, serving: Serving) {
         self.expect_intents(&serving);
         assert!(self.serving.set(serving).is_ok(), "a server starts once");
+        self.routing.apply(self.serving.get().expect("it was just set").engine());
         self.phase.advance(Phase::Serving);
     }
 

@@ -29,8 +29,8 @@ impl RequestId {
             .map_or_else(Self::new, Self)
     }
 
-    /// Returns the UUID.
-    pub(super) fn uuid(self) -> Uuid {
+    /// Returns the id itself.
+    pub(crate) fn uuid(self) -> Uuid {
         self.0
     }
 

@@ -11,8 +11,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     access::{self, Access},
-    batch, browser, classify, docs, error, feedback, flags, health, intents, layers, metrics, models, ofrep,
-    suspicions,
+    batch, browser, classify, docs, error, experiments, feedback, flags, health, intents, layers, metrics, models,
+    ofrep, routing, suspicions,
 };
 use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
@@ -84,6 +84,11 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(intents::types))
         .routes(routes!(feedback::submit))
         .routes(routes!(feedback::stats))
+        .routes(routes!(routing::config::show, routing::config::change))
+        .routes(routes!(routing::config::history))
+        .routes(routes!(routing::stats::stats))
+        .routes(routes!(experiments::list))
+        .routes(routes!(experiments::results))
         .routes(routes!(models::reload))
         .routes(routes!(suspicions::suspicious_inputs))
         .routes(routes!(flags::read::list))
@@ -114,6 +119,14 @@ pub(super) fn access(method: &Method, route: &str) -> Access {
         ("GET", "/api/v1/intents/types") => Access::Scope(Scope::Classify),
         ("POST", "/api/v1/intents/feedback") => Access::Scope(Scope::Feedback),
         ("GET", "/api/v1/intents/feedback/stats") => Access::Scope(Scope::Feedback),
+        (
+            "GET",
+            "/api/v1/intents/routing/config"
+            | "/api/v1/intents/routing/config/history"
+            | "/api/v1/intents/routing/stats",
+        ) => Access::Scope(Scope::FlagsRead),
+        ("PUT", "/api/v1/intents/routing/config") => Access::Scope(Scope::FlagsWrite),
+        ("GET", route) if route.starts_with("/api/v1/experiments") => Access::Scope(Scope::FlagsRead),
         // OFREP evaluates by POST and changes nothing.
         ("POST", route) if route.starts_with("/ofrep/v1/evaluate/") => Access::Scope(Scope::FlagsRead),
         ("GET", route) if route.starts_with("/api/v1/feature-flags") || route.starts_with("/ofrep/") => {

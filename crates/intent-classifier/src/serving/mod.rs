@@ -4,6 +4,7 @@ mod assembly;
 mod canary;
 mod lazy;
 mod pack;
+pub(crate) mod warming;
 
 use std::{
     collections::BTreeMap,
@@ -13,8 +14,8 @@ use std::{
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use intent_engine::{
-    CacheOptions, Engine, EngineOptions, Experiment, RoutingConfig, SharedCache, StrategyName, TextDigest,
-    circuit::CircuitOptions, flags::SharedFlags, workers::WorkerOptions,
+    Engine, EngineOptions, Experiment, RoutingConfig, SharedCache, StrategyName, TextDigest, circuit::CircuitOptions,
+    flags::SharedFlags, workers::WorkerOptions,
 };
 use intent_model::ModelKind;
 
@@ -25,12 +26,10 @@ pub(crate) use self::{
 };
 use crate::{
     cache::{Corrections, RedisCache, RedisConnection},
-    config::ModelSettings,
+    config::{ModelSettings, Settings},
     remote::RemoteClient,
 };
 
-/// The most texts in flight for each inference thread; what is more would wait longer than anyone does.
-const TEXTS_IN_FLIGHT_PER_WORKER: usize = 512;
 /// A batch of average texts fits; a batch of very long ones is split.
 const BATCH_BYTES_PER_TEXT: usize = 512;
 
@@ -74,17 +73,17 @@ pub(crate) enum ReloadError {
 
 impl Serving {
     /// Starts an engine with assembled models that goes by these flags.
-    pub(crate) fn start(assembly: Assembly, settings: &ModelSettings, flags: SharedFlags) -> Self {
-        let workers = settings.workers();
+    pub(crate) fn start(assembly: Assembly, settings: &Settings, flags: SharedFlags) -> Self {
+        let Settings { models, cache, .. } = settings;
         let options = EngineOptions {
             workers: WorkerOptions {
-                threads: workers,
-                max_batch_texts: settings.batch_size,
-                max_batch_bytes: settings.batch_size * BATCH_BYTES_PER_TEXT,
+                threads: models.workers(),
+                max_batch_texts: models.batch_size,
+                max_batch_bytes: models.batch_size * BATCH_BYTES_PER_TEXT,
             },
-            max_texts_in_flight: workers * TEXTS_IN_FLIGHT_PER_WORKER,
+            max_texts_in_flight: models.max_texts_in_flight(),
             circuit: CircuitOptions::default(),
-            cache: CacheOptions::default(),
+            cache: cache.options(),
             routing: RoutingConfig::default(),
             flags,
             experiment: Experiment::default(),
@@ -95,7 +94,7 @@ impl Serving {
             engine: Engine::new(assembly.catalog, options),
             availability: ArcSwap::from_pointee(assembly.availability),
             zero_shot: ArcSwapOption::new(assembly.zero_shot),
-            settings: settings.clone(),
+            settings: models.clone(),
             reloading: Mutex::new(()),
             remote: assembly.remote,
             corrections: None,

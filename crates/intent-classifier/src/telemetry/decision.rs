@@ -15,6 +15,7 @@ pub(crate) fn record(metrics: &Metrics, request_id: RequestId, decision: Result<
     match decision {
         Ok(decision) => {
             metrics.decided(decision);
+            metrics.routing().record(decision);
             let best = decision.best();
             let enhanced = decision.flags.contains(Flag::EnhancedLogging).then(|| Enhanced::of(decision, text));
             let enhanced = enhanced.as_ref();

@@ -25,6 +25,7 @@ use super::{
     },
     labels::{self, *},
     process,
+    routing::RoutingCounts,
     state::State,
 };
 use crate::http::Operation;
@@ -233,6 +234,7 @@ declare! {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
+    routing: RoutingCounts,
     /// The endpoint label of every route, so that counting a request allocates nothing.
     pub(super) endpoints: HashMap<String, Arc<str>>,
     pub(super) http_requests_received: Family<HttpEndpointLabels, Counter>,
@@ -294,10 +296,16 @@ impl Metrics {
             experiment_decisions: counters(registry, &EXPERIMENT_DECISIONS),
             feedback: counters(registry, &FEEDBACK),
             feedback_confidence: histograms(registry, &FEEDBACK_CONFIDENCE, &CONFIDENCE_BUCKETS),
+            routing: RoutingCounts::default(),
             registry: std::mem::take(registry),
         };
         metrics.begin_at_zero(operations);
         metrics
+    }
+
+    /// Returns what is counted of the router for those who ask for it directly.
+    pub(crate) fn routing(&self) -> &RoutingCounts {
+        &self.routing
     }
 
     /// Writes all metrics, `state` included, in the OpenMetrics text format.

@@ -9,5 +9,6 @@ pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod recording;
 pub(crate) mod reference;
+pub(crate) mod routing;
 pub(crate) mod state;
 pub(crate) mod traces;

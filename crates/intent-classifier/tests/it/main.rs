@@ -31,6 +31,7 @@ mod redis;
 mod redis_faults;
 mod redis_server;
 mod replicas;
+mod routing;
 mod server;
 mod spool;
 mod suspicious_inputs;

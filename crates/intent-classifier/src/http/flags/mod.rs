@@ -3,7 +3,7 @@
 pub(super) mod change;
 pub(super) mod read;
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::collections::BTreeMap;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use intent_engine::flags::{Flag, FlagSnapshot, FlagSource, FlagState, Rollout};
@@ -17,6 +17,7 @@ use super::{
     body::shorten,
     error::{Kind, Problem},
     parameters::PathText,
+    time::Timestamp,
 };
 use crate::flags::FeatureFlags;
 
@@ -58,10 +59,6 @@ pub(crate) struct FlagAnswer {
 /// A share in percent, 0 to 100; written without a fraction when it has none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Percentage(pub(super) Rollout);
-
-/// A moment, as RFC 3339 writes it, in UTC with milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Timestamp(SystemTime);
 
 /// The flag that a path names.
 #[derive(Clone, Copy, Debug)]
@@ -128,21 +125,6 @@ impl PartialSchema for Percentage {
 }
 
 impl ToSchema for Percentage {}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_rfc3339_millis(self.0))
-    }
-}
-
-impl PartialSchema for Timestamp {
-    fn schema() -> utoipa::openapi::RefOr<Schema> {
-        let format = utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime);
-        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
-    }
-}
-
-impl ToSchema for Timestamp {}
 
 /// Describes [`FlagSource`], whose crate knows no OpenAPI.
 fn source_schema() -> Schema {
