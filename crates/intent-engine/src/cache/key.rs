@@ -48,7 +48,7 @@ pub(crate) struct CacheKey {
     pub(crate) top_k: usize,
 }
 
-/// A [`CacheKey`] that means the same in every process.
+/// A `CacheKey` that means the same in every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SharedKey {
     /// The text.
