@@ -7,6 +7,7 @@
 
 pub mod calibrate;
 mod centroids;
+pub mod cross_validation;
 pub mod data;
 pub mod dataset;
 pub mod evaluation;

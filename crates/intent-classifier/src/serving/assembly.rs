@@ -120,6 +120,20 @@ pub(crate) fn assemble(
     configured: Option<Pack>,
     remote: Option<&Arc<RemoteClient>>,
 ) -> Result<Assembly, AssemblyError> {
+    assemble_only(&ModelKind::ALL, settings, configured, remote)
+}
+
+/// As [`assemble`], but loads nothing that only other models than `wanted` need.
+///
+/// # Errors
+/// As [`assemble`].
+pub(crate) fn assemble_only(
+    wanted: &[ModelKind],
+    settings: &ModelSettings,
+    configured: Option<Pack>,
+    remote: Option<&Arc<RemoteClient>>,
+) -> Result<Assembly, AssemblyError> {
+    let wants = |kind| wanted.contains(&kind);
     let version = ModelDirectory::new(&settings.directory).open_current();
     let is_configured = configured.is_some();
     let pack = match (configured, version.as_ref().ok().and_then(Option::as_ref).and_then(Version::pack_path)) {
@@ -128,12 +142,20 @@ pub(crate) fn assemble(
         (None, None) => pack::embedded().map_err(AssemblyError::Pack)?,
     };
     let mut models = Models::new(&pack, version);
-    models.add_rules()?;
-    models.add_linear();
-    models.add_models_of_the_encoder(settings);
-    match remote {
-        Some(client) => models.add_remote_distilbert(client),
-        None => models.add_distilbert(settings),
+    if wants(ModelKind::Rules) {
+        models.add_rules()?;
+    }
+    if wants(ModelKind::Linear) {
+        models.add_linear();
+    }
+    if wants(ModelKind::ZeroShot) || wants(ModelKind::Hybrid) {
+        models.add_models_of_the_encoder(settings);
+    }
+    if wants(ModelKind::Distilbert) {
+        match remote {
+            Some(client) => models.add_remote_distilbert(client),
+            None => models.add_distilbert(settings),
+        }
     }
     let Models { version, loaded, availability, zero_shot, .. } = models;
     let mut name = match &version {

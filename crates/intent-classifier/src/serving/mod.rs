@@ -21,7 +21,7 @@ use intent_model::ModelKind;
 
 use self::lazy::LazyZeroShot;
 pub(crate) use self::{
-    assembly::{Assembly, Availability, assemble, default_pack, load_configured_pack},
+    assembly::{Assembly, Availability, assemble, assemble_only, default_pack, load_configured_pack},
     pack::ServedPack,
 };
 use crate::{

@@ -11,6 +11,7 @@ mod dashboards;
 mod database_faults;
 mod documents;
 mod drain;
+mod evaluate;
 mod exposition;
 mod feedback;
 mod flag_effects;

@@ -11,9 +11,12 @@ pub struct Interval {
     pub high: f64,
 }
 
+/// How many standard deviations of a normal distribution hold 95 % of it, to either side.
+pub const Z_95: f64 = 1.959_964;
+
 /// Returns the 95 % interval of a share of which `hits` in `rows` were seen (Wilson 1927); of no rows, 0 to 1.
 pub fn wilson_interval(hits: usize, rows: usize) -> Interval {
-    const Z: f64 = 1.959_964;
+    const Z: f64 = Z_95;
     if rows == 0 {
         return Interval { low: 0.0, high: 1.0 };
     }

@@ -1,6 +1,7 @@
 //! What is true of models on rows they have not seen.
 
 pub mod classification;
+pub mod comparison;
 pub mod confidence;
 pub mod latency;
 pub mod metrics;
@@ -18,6 +19,7 @@ use serde::Serialize;
 pub use self::latency::LatencyMs;
 use self::{
     classification::{ConfusionMatrix, IntentMetrics},
+    comparison::{Comparison, compare_all},
     confidence::{Acceptance, HistogramBin, ReliabilityBin},
     metrics::Interval,
     out_of_scope::OutOfScopeMetrics,
@@ -104,8 +106,15 @@ pub struct Evaluation {
     pub out_of_scope_rows: usize,
     /// How many intents there are.
     pub intents: usize,
+    /// How many times models were trained, each time without the rows that they answered; `None` when they were there
+    /// before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
     /// What is true of each model, by its name.
     pub models: BTreeMap<String, ModelEvaluation>,
+    /// Every two models on the same rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
     /// What is true of each routing strategy.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub strategies: Vec<StrategyEvaluation>,
@@ -200,7 +209,11 @@ pub fn predict(
     })
 }
 
-fn score_all(candidate: Candidate<'_>, texts: &[&str], progress: &dyn Progress) -> Result<Vec<Scored>, ModelError> {
+pub(crate) fn score_all(
+    candidate: Candidate<'_>,
+    texts: &[&str],
+    progress: &dyn Progress,
+) -> Result<Vec<Scored>, ModelError> {
     let scored = |scores: &Scores| Scored {
         prediction: candidate.calibration.apply(scores),
         out_of_scope_score: scores.out_of_scope,
@@ -229,7 +242,9 @@ pub fn evaluate(set: &EvaluationSet, models: &[ModelPredictions], strategies: Ve
         rows: set.rows.len(),
         out_of_scope_rows: set.out_of_scope.len(),
         intents: set.labels.len(),
+        folds: None,
         models: models.iter().map(|model| (model.name.clone(), evaluate_model(set, model))).collect(),
+        comparisons: compare_all(set, models),
         strategies,
     }
 }

@@ -153,52 +153,54 @@ pub(super) fn risk_coverage(points: &[Acceptance], accepted: &Acceptance) -> Str
 }
 
 /// Actual intents in rows, answers in columns; the shade is the share of the row.
+///
+/// Few intents have their names and counts written out. Of many, only the rows are named: whoever wants to know a column
+/// points at the cell.
 pub(super) fn confusion(matrix: &ConfusionMatrix) -> String {
-    /// Up to this many intents have their names and counts written out.
-    const NAMED: usize = 40;
+    const FEW: usize = 40;
     let count = matrix.labels().len();
-    let named = count <= NAMED;
-    let cell = if named { 22.0 } else { (700.0 / count as f64).max(3.0) };
+    let few = count <= FEW;
+    // The font of small labels follows the cells; below 7 units nobody can read them.
+    let (cell, font) = if few { (22.0, 11.0) } else { (8.0, 7.0) };
     let longest = matrix.labels().iter().map(|name| name.chars().count()).max().unwrap_or(0) as f64;
-    let margin = if named { longest * 6.2 + 10.0 } else { 24.0 };
-    let side = margin + cell * count as f64 + AROUND;
+    let left = longest * font * 0.58 + 10.0;
+    let top = if few { left } else { 20.0 };
+    let (width, height) = (left + cell * count as f64 + AROUND, top + cell * count as f64 + AROUND);
     let mut svg = format!(
-        "<svg class=\"confusion\" viewBox=\"0 0 {side:.0} {side:.0}\" style=\"max-width:{side:.0}px\" role=\"img\"><title>Confusion matrix</title>"
+        "<svg viewBox=\"0 0 {width:.0} {height:.0}\" style=\"max-width:{width:.0}px\" role=\"img\"><title>Confusion matrix</title>"
     );
     let mut add = |element: std::fmt::Arguments<'_>| svg.write_fmt(element).expect("writing to a string cannot fail");
     add(format_args!(
-        "<rect class=\"frame\" x=\"{margin}\" y=\"{margin}\" width=\"{0:.1}\" height=\"{0:.1}\"/>",
+        "<rect class=\"frame\" x=\"{left}\" y=\"{top}\" width=\"{0:.1}\" height=\"{0:.1}\"/>",
         cell * count as f64
     ));
     for actual in 0..count {
         let rows = matrix.rows_of(actual);
-        let name = matrix.labels().name(actual);
-        let middle = margin + cell * (actual as f64 + 0.5);
-        if named {
-            let name = escape(name);
-            add(format_args!(
-                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{name}</text>",
-                margin - 5.0,
-                middle + 4.0
-            ));
+        let name = escape(matrix.labels().name(actual));
+        let middle = |start: f64| start + cell * (actual as f64 + 0.5) + font * 0.36;
+        add(format_args!(
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" style=\"font-size:{font}px\">{name}</text>",
+            left - 5.0,
+            middle(top)
+        ));
+        if few {
             add(format_args!(
                 "<text transform=\"translate({:.1} {:.1}) rotate(-90)\">{name}</text>",
-                middle + 4.0,
-                margin - 5.0
+                middle(left),
+                top - 5.0
             ));
         }
         for answered in (0..count).filter(|&answered| matrix.at(actual, answered) > 0) {
             let hits = matrix.at(actual, answered);
             let share = hits as f64 / rows as f64;
             let class = if actual == answered { "right" } else { "wrong" };
-            let (x, y) = (margin + cell * answered as f64, margin + cell * actual as f64);
+            let (x, y) = (left + cell * answered as f64, top + cell * actual as f64);
             add(format_args!(
-                "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{cell:.1}\" height=\"{cell:.1}\" fill-opacity=\"{:.2}\"><title>{} answered as {}: {hits} of {rows}</title></rect>",
+                "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{cell:.1}\" height=\"{cell:.1}\" fill-opacity=\"{:.2}\"><title>{name} answered as {}: {hits} of {rows}</title></rect>",
                 0.15 + 0.85 * share,
-                escape(name),
                 escape(matrix.labels().name(answered)),
             ));
-            if named {
+            if few {
                 add(format_args!(
                     "<text class=\"count\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{hits}</text>",
                     x + cell / 2.0,
@@ -207,10 +209,8 @@ pub(super) fn confusion(matrix: &ConfusionMatrix) -> String {
             }
         }
     }
-    if !named {
-        add(format_args!(
-            "<text x=\"{margin}\" y=\"16\">answered (columns), actual (rows), {count} intents in the order of the labels</text>"
-        ));
+    if !few {
+        add(format_args!("<text x=\"{left}\" y=\"14\">answers, in the order of the rows</text>"));
     }
     add(format_args!("</svg>"));
     svg

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use super::percent;
-use crate::evaluation::{Evaluation, ModelEvaluation, strategy::StrategyEvaluation};
+use super::{difference, out_of_fold, percent, verdict};
+use crate::evaluation::{Evaluation, ModelEvaluation, comparison::Comparison, strategy::StrategyEvaluation};
 
 /// How many intents and confusions are listed for each model.
 const WORST_LISTED: usize = 10;
@@ -16,11 +16,15 @@ pub fn to_text(evaluation: &Evaluation) -> String {
 }
 
 fn write(text: &mut String, evaluation: &Evaluation) -> fmt::Result {
-    let Evaluation { rows, out_of_scope_rows, intents, models, strategies } = evaluation;
-    writeln!(text, "{rows} rows of {intents} intents, {out_of_scope_rows} out-of-scope texts\n")?;
+    let Evaluation { rows, out_of_scope_rows, intents, folds, models, comparisons, strategies } = evaluation;
+    writeln!(text, "{rows} rows of {intents} intents, {out_of_scope_rows} out-of-scope texts")?;
+    if let Some(folds) = folds {
+        writeln!(text, "{}", out_of_fold(*folds))?;
+    }
+    let width = models.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(12);
     writeln!(
         text,
-        "{:<12} {:>8} {:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>19}",
+        "\n{:<width$} {:>8} {:>15} {:>7} {:>8} {:>7} {:>7} {:>7} {:>19}",
         "model", "accuracy", "95 % interval", "top 3", "macro F1", "ECE", "Brier", "AUROC", "p50 / p95 / p99 ms"
     )?;
     for (name, model) in models {
@@ -28,7 +32,7 @@ fn write(text: &mut String, evaluation: &Evaluation) -> fmt::Result {
             format!("{:.3} / {:.3} / {:.3}", model.latency_ms.p50, model.latency_ms.p95, model.latency_ms.p99);
         writeln!(
             text,
-            "{:<12} {:>8} {:>15} {:>7} {:>8} {:>7.4} {:>7.4} {:>7} {:>19}",
+            "{:<width$} {:>8} {:>15} {:>7} {:>8} {:>7.4} {:>7.4} {:>7} {:>19}",
             name,
             percent(model.accuracy),
             format!("{:.1} to {:.1}", model.accuracy_interval.low * 100.0, model.accuracy_interval.high * 100.0),
@@ -40,6 +44,12 @@ fn write(text: &mut String, evaluation: &Evaluation) -> fmt::Result {
             latency,
         )?;
     }
+    if !comparisons.is_empty() {
+        writeln!(text, "\nmodels on the same rows")?;
+    }
+    for comparison in comparisons {
+        write_comparison(text, comparison)?;
+    }
     for strategy in strategies {
         write_strategy(text, strategy)?;
     }
@@ -47,6 +57,16 @@ fn write(text: &mut String, evaluation: &Evaluation) -> fmt::Result {
         write_model(text, name, model)?;
     }
     Ok(())
+}
+
+fn write_comparison(text: &mut String, comparison: &Comparison) -> fmt::Result {
+    let Comparison { better, worse, better_only, worse_only, .. } = comparison;
+    writeln!(
+        text,
+        "  {better} over {worse}: {}; only {better} is right on {better_only} rows, only {worse} on {worse_only}; {}",
+        difference(comparison),
+        verdict(comparison)
+    )
 }
 
 fn write_strategy(text: &mut String, strategy: &StrategyEvaluation) -> fmt::Result {
