@@ -98,10 +98,9 @@ accuracy: $(MODEL_DIR)/CURRENT ## Measure accuracy on BANKING77 and CLINC150 in 
 	ENCODER_SOURCE=$(ENCODER_SOURCE) scripts/accuracy $(DATA) $(ROWS)
 
 .PHONY: test-openfeature
-test-openfeature: ## Ask a running server for its flags with the real OpenFeature clients of Python and Node.js
+test-openfeature: build ## Ask a running server for its flags with the real OpenFeature clients of Python and Node.js
 	@scripts/install-system-packages openfeature
-	cargo build --locked --package intent-classifier
-	scripts/test-openfeature
+	scripts/test-openfeature $(BINARY)
 
 .PHONY: check
 check: system ## Format, lints, documentation, licences: what CI demands of every commit
