@@ -1,6 +1,9 @@
 //! What a trace of a request consists of.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use intent_engine::{ClassifyRequest, Flag};
 use intent_model::ModelKind::{Hybrid, Rules};
@@ -16,6 +19,13 @@ use crate::scripted::{Act, Scripted, engine, flags, loaded};
 /// Keeps the path of every span that ended: its parents' names and its own.
 #[derive(Clone, Default)]
 struct Ended(Arc<Mutex<Vec<String>>>);
+
+impl Ended {
+    fn of_the_request(&self) -> Vec<String> {
+        let ended = self.0.lock().expect("no code panics while it holds this lock");
+        ended.iter().filter_map(|path| path.strip_prefix("request > ")).map(str::to_owned).collect()
+    }
+}
 
 impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Ended {
     fn on_close(&self, id: tracing::span::Id, context: Context<'_, S>) {
@@ -36,8 +46,16 @@ async fn waiting_computing_and_caching_are_parts_of_the_request_on_whichever_thr
     let request = info_span!("request");
     let classified = engine.classify(ClassifyRequest::new("hello")).instrument(request).await;
     assert_eq!(classified.expect("a model answers").model, Hybrid);
-    let ended = ended.0.lock().expect("no code panics while it holds this lock");
-    let mut paths: Vec<&str> = ended.iter().filter_map(|path| path.strip_prefix("request > ")).collect();
-    paths.sort_unstable();
-    assert_eq!(paths, ["cache", "cache > infer", "cache > infer", "cache > queue"]);
+    let expected = ["cache", "cache > infer", "cache > infer", "cache > queue"];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // A span ends when the last thread lets go of it; the inference thread may do so after the answer is out.
+    loop {
+        let mut paths = ended.of_the_request();
+        paths.sort_unstable();
+        if paths == expected {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{paths:?}, expected {expected:?}");
+        tokio::task::yield_now().await;
+    }
 }
