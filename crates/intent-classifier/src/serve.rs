@@ -65,6 +65,9 @@ pub(crate) fn run(
         }
         let mut app = App::new(&settings, authenticator, tls)?;
         let peers = Peers::connect(&settings, &mut app.health.dependencies)?;
+        if let Some((redis, _)) = &peers.redis {
+            app.limiter.share_by(Arc::clone(redis), settings.redis.timeout());
+        }
         let app = Arc::new(app);
         app.storage.start();
         app.flags.follow(settings.flags.poll_interval());
@@ -72,6 +75,9 @@ pub(crate) fn run(
             let app = Arc::clone(&app);
             move |routing| app.serving().into_iter().for_each(|serving| routing.apply(serving.engine()))
         }));
+        if let Some(api_keys) = app.authenticator.api_keys() {
+            tokio::spawn(api_keys.follow());
+        }
         tokio::spawn(feedback::replay_spool(app.feedback.clone()));
         tokio::spawn(feedback::keep_retention(app.storage.clone(), settings.feedback.clone()));
         tokio::spawn(feedback::follow_corrections(app.storage.clone(), {

@@ -3,9 +3,12 @@
 //! A reader checks every length against the bytes that are there before it allocates, so that a damaged file costs no
 //! more memory than its own size and ends in an error, never in a panic.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use crate::ModelError;
+use crate::{ModelError, trust};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 30;
 
 /// Writes the parts of one file into memory.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ pub(crate) struct Reader<'a> {
 
 /// Reads a whole file.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ModelError> {
-    fs::read(path).map_err(ModelError::io(path))
+    trust::read(path, MAX_FILE_BYTES)
 }
 
 impl<'a> Reader<'a> {

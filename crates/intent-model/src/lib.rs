@@ -28,6 +28,7 @@ pub mod text;
 #[cfg(any(test, feature = "test-support"))]
 pub mod tiny;
 pub mod transformer;
+mod trust;
 mod weights;
 pub mod zero_shot;
 

@@ -1,5 +1,6 @@
 //! Who calls: JSON Web Tokens and API keys. Knows headers, but no routes and no responses.
 
+mod api_keys;
 mod jwks;
 mod key;
 mod scope;
@@ -11,10 +12,16 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
 pub(crate) use self::{
+    api_keys::{ApiKeys, NewKey},
     scope::{Scope, Scopes},
     token::TokenVerifier,
 };
-use crate::config::{AuthSettings, ConfigError};
+use uuid::Uuid;
+
+use crate::{
+    config::{AuthSettings, ConfigError},
+    storage::Storage,
+};
 
 /// Carries an API key.
 pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -24,6 +31,7 @@ pub(crate) const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 pub(crate) struct Authenticator {
     enabled: bool,
     tokens: TokenVerifier,
+    api_keys: Option<Arc<ApiKeys>>,
 }
 
 /// A caller whose proof was good.
@@ -42,6 +50,13 @@ pub(crate) enum Identity {
     Token {
         /// `user_id` of the token, else its `sub`.
         subject: Arc<str>,
+    },
+    /// The holder of an API key.
+    ApiKey {
+        /// Names the key in lists and logs.
+        id: Uuid,
+        /// What it is for.
+        name: Arc<str>,
     },
 }
 
@@ -63,8 +78,11 @@ pub(crate) enum AuthError {
     /// A token signed with a key that the identity provider does not publish.
     #[error("the token is signed with a key that is not known")]
     UnknownKey,
-    /// The identity provider never answered.
-    #[error("the public keys of the identity provider cannot be fetched")]
+    /// An API key that was never made, or is revoked.
+    #[error("the API key is not valid")]
+    UnknownApiKey,
+    /// The identity provider never answered, or the database with the API keys.
+    #[error("what is needed to check the token or API key cannot be fetched")]
     KeysUnavailable,
 }
 
@@ -74,7 +92,17 @@ impl Authenticator {
     /// # Errors
     /// As [`TokenVerifier::new`].
     pub(crate) fn new(settings: &AuthSettings) -> Result<Self, ConfigError> {
-        Ok(Self { enabled: settings.enabled, tokens: TokenVerifier::new(settings)? })
+        Ok(Self { enabled: settings.enabled, tokens: TokenVerifier::new(settings)?, api_keys: None })
+    }
+
+    /// Takes the API keys of a database, too.
+    pub(crate) fn with_api_keys(self, storage: Storage) -> Self {
+        Self { api_keys: Some(Arc::new(ApiKeys::new(storage))), ..self }
+    }
+
+    /// Returns the API keys, to be followed while the server runs; nothing when nobody has to show one.
+    pub(crate) fn api_keys(&self) -> Option<Arc<ApiKeys>> {
+        self.api_keys.clone().filter(|_| self.enabled)
     }
 
     /// Tells whether callers must show who they are.
@@ -95,8 +123,18 @@ impl Authenticator {
         match (only(headers, &header::AUTHORIZATION)?, only(headers, &X_API_KEY)?) {
             (None, None) => Err(AuthError::Missing),
             (Some(_), Some(_)) => Err(AuthError::Ambiguous),
-            (Some(authorization), None) => self.tokens.verify(bearer(authorization)?).await,
-            (None, Some(_)) => Err(AuthError::InvalidToken("API keys are not taken yet")),
+            (Some(authorization), None) => match bearer(authorization)? {
+                key if ApiKeys::is_one(key) => self.find_key(key).await,
+                token => self.tokens.verify(token).await,
+            },
+            (None, Some(key)) => self.find_key(key.to_str().map_err(|_| AuthError::UnknownApiKey)?).await,
+        }
+    }
+
+    async fn find_key(&self, key: &str) -> Result<Authenticated, AuthError> {
+        match &self.api_keys {
+            Some(api_keys) => api_keys.find(key).await,
+            None => Err(AuthError::UnknownApiKey),
         }
     }
 }

@@ -175,3 +175,28 @@ fn explain(kind: &ErrorKind) -> AuthError {
         _ => "it is not a JSON Web Token",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Secret, Settings};
+
+    fn verifier() -> TokenVerifier {
+        let mut settings = Settings::defaults().auth;
+        settings.jwt_secret = Some(Secret::from("bX9/7Zq0w1kP3vT5uR8yN2mC4dF6gH1jL0sA".to_owned()));
+        TokenVerifier::new(&settings).expect("a secret needs no file")
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_lacks_the_secret_is_refused(token in r"(ey[A-Za-z0-9_-]{0,60}|[A-Za-z0-9_.=-]{0,40})(\.[A-Za-z0-9_-]{0,80}){0,3}", any in any::<String>()) {
+            for token in [token, any] {
+                let verified = verifier().verify(&token).now_or_never().expect("a secret is fetched nowhere");
+                prop_assert!(verified.is_err());
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod fine_tune;
 mod flags;
 mod healthcheck;
 mod import;
+mod keys;
 mod metrics;
 mod migrate;
 mod models;
@@ -74,6 +75,7 @@ enum Command {
     #[command(subcommand)]
     Models(models::Command),
     Flags(flags::Arguments),
+    Keys(keys::Arguments),
     #[command(subcommand)]
     Config(config::Command),
     Healthcheck(healthcheck::Arguments),
@@ -122,6 +124,7 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Migrate(arguments) => migrate::run(&arguments, sources),
         Command::Models(command) => models::run(&command, sources),
         Command::Flags(arguments) => flags::run(&arguments, sources),
+        Command::Keys(arguments) => keys::run(&arguments, sources),
         Command::Config(command) => config::run(command, sources),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, sources),
         Command::Bench(arguments) => bench::run(&arguments, sources),

@@ -85,7 +85,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
         Ok(caller) => caller,
         Err(refusal) => {
             // Guessing costs as much as asking.
-            if let Err(response) = Meter::start(&app, &Caller::anonymous(source, Scopes::default())) {
+            if let Err(response) = Meter::start(&app, &Caller::anonymous(source, Scopes::default())).await {
                 return *response;
             }
             let request_id = request.extensions().get::<RequestId>().map(ToString::to_string);
@@ -97,7 +97,7 @@ pub(super) async fn guard(State(app): State<Arc<App>>, mut request: Request, nex
         request.extensions_mut().insert(caller);
         return next.run(request).await;
     }
-    let meter = match Meter::start(&app, &caller) {
+    let meter = match Meter::start(&app, &caller).await {
         Ok(meter) => meter,
         Err(response) => return *response,
     };
@@ -140,7 +140,7 @@ impl IntoResponse for Refusal {
             Self::Auth(AuthError::Ambiguous | AuthError::Malformed) => {
                 (Kind::InvalidCredentials, Some("invalid_request"))
             }
-            Self::Auth(AuthError::InvalidToken(_) | AuthError::UnknownKey) => {
+            Self::Auth(AuthError::InvalidToken(_) | AuthError::UnknownKey | AuthError::UnknownApiKey) => {
                 (Kind::Unauthenticated, Some("invalid_token"))
             }
             Self::Auth(AuthError::KeysUnavailable) => (Kind::KeysUnavailable, None),

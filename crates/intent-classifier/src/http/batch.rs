@@ -28,10 +28,10 @@ use crate::{config::InputSettings, telemetry};
 #[schema(example = json!({"texts": ["Write a haiku about rain", "What is 17 * 23?"]}))]
 pub(crate) struct BatchBody {
     /// 1 to 100 texts, each as `text` of a single request. One that is not valid fails the batch.
-    #[schema(min_items = 1, max_items = 100)]
+    #[schema(inline, schema_with = texts_schema)]
     texts: Vec<String>,
     /// Who asks; keeps flags and experiments the same for one user.
-    #[schema(max_length = 256)]
+    #[schema(inline, schema_with = classify::user_id_schema)]
     user_id: Option<String>,
     /// How soon each answer is needed.
     #[serde(default)]
@@ -124,6 +124,20 @@ impl BatchBody {
         });
         Ok(requests.collect())
     }
+}
+
+fn texts_schema() -> utoipa::openapi::schema::Schema {
+    use utoipa::openapi::{
+        RefOr,
+        schema::{ArrayBuilder, Schema},
+    };
+    Schema::Array(
+        ArrayBuilder::new()
+            .items(RefOr::T(classify::text_schema()))
+            .min_items(Some(1))
+            .max_items(Some(InputSettings::MAX_BATCH_TEXTS))
+            .build(),
+    )
 }
 
 impl JsonRequest for BatchBody {

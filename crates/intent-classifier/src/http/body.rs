@@ -25,7 +25,7 @@ const MAX_DISCARDED_BYTES: u64 = 32 * 1024 * 1024;
 const MAX_QUOTED_CHARS: usize = 120;
 
 /// A request body that can be read from JSON.
-pub(super) trait JsonRequest: DeserializeOwned {
+pub(super) trait JsonRequest: DeserializeOwned + Send {
     /// Returns the most bytes it may have.
     fn max_bytes(input: &InputSettings) -> usize;
 
@@ -67,7 +67,7 @@ impl<T: JsonRequest> FromRequest<Arc<App>> for JsonBody<T> {
         };
         let body: T = parse(&bytes)?;
         if let Some(meter) = head.extensions.get::<Meter>() {
-            meter.take_more(app, body.texts())?;
+            meter.take_more(app, body.texts()).await?;
         }
         Ok(Self(body))
     }
@@ -146,4 +146,44 @@ async fn discard(mut body: Body, limit: Duration) {
     };
     // Whoever sends slower than this does without the answer.
     let _ = timeout(limit, all).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::http::{batch::BatchBody, classify::ClassifyBody};
+
+    const VALID: &str = r#"{"text":"a\u00e9😀","user_id":"u","latency_requirement":"standard","latency_budget_ms":1.5e2,"top_k":3,"context":{"a":[1,{"b":null}]}}"#;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_body_or_a_problem(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (parse::<ClassifyBody>(&bytes).is_ok(), parse::<BatchBody>(&bytes).is_ok());
+        }
+
+        #[test]
+        fn a_damaged_body_is_still_valid_or_a_problem_that_quotes_little(
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = VALID.as_bytes().to_vec();
+            for (at, byte) in damage {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            if let Err(problem) = parse::<ClassifyBody>(&bytes) {
+                prop_assert!(problem.to_string().chars().count() <= MAX_QUOTED_CHARS + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn the_undamaged_body_is_valid() {
+        assert!(parse::<ClassifyBody>(VALID.as_bytes()).is_ok());
+    }
 }

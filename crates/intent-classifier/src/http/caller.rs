@@ -19,7 +19,8 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// Who sent a request; an extension of every request that reaches a handler.
 ///
-/// Shown (`Display`), it is what audit trails hold: `token:alice` or `anonymous@127.0.0.1`.
+/// Shown (`Display`), it is what audit trails hold: `token:alice`, `api_key:desk (0199d2f4-…)` or
+/// `anonymous@127.0.0.1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
     kind: CallerKind,
@@ -66,6 +67,7 @@ impl Caller {
         match &self.kind {
             CallerKind::Anonymous => None,
             CallerKind::Known(Identity::Token { subject }) => Some(Source::User(String::from(&**subject))),
+            CallerKind::Known(Identity::ApiKey { id, .. }) => Some(Source::ApiKey(id.to_string())),
         }
     }
 
@@ -73,7 +75,8 @@ impl Caller {
     pub(crate) fn user_id(&self, of_body: Option<String>) -> Option<String> {
         match &self.kind {
             CallerKind::Known(Identity::Token { subject }) => Some(String::from(&**subject)),
-            CallerKind::Anonymous => of_body,
+            // A key is a program's, which asks for many users.
+            CallerKind::Known(Identity::ApiKey { .. }) | CallerKind::Anonymous => of_body,
         }
     }
 }
@@ -83,6 +86,7 @@ impl fmt::Display for Caller {
         match &self.kind {
             CallerKind::Anonymous => write!(f, "anonymous@{}", self.source),
             CallerKind::Known(Identity::Token { subject }) => write!(f, "token:{subject}"),
+            CallerKind::Known(Identity::ApiKey { id, name }) => write!(f, "api_key:{name} ({id})"),
         }
     }
 }

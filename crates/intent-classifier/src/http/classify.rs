@@ -24,7 +24,11 @@ use super::{
     request_id::RequestId,
     suspicions::Screener,
 };
-use crate::{config::InputSettings, telemetry};
+use crate::{
+    config::InputSettings,
+    screening::{INVISIBLE, is_visible},
+    telemetry,
+};
 
 /// The longest `user_id`, in characters.
 const MAX_USER_ID_CHARS: usize = 256;
@@ -39,10 +43,10 @@ const MAX_BUDGET_MS: f64 = 60_000.0;
 #[schema(example = json!({"text": "Write a Python function to reverse a string", "user_id": "user123"}))]
 pub(crate) struct ClassifyBody {
     /// The text: 1 to `MAX_TEXT_CHARS` characters (5000 unless configured otherwise), not only white space, no NUL.
-    #[schema(min_length = 1)]
+    #[schema(inline, schema_with = text_schema)]
     text: String,
     /// Who asks; keeps flags and experiments the same for one user.
-    #[schema(max_length = 256)]
+    #[schema(inline, schema_with = user_id_schema)]
     user_id: Option<String>,
     /// How soon the answer is needed.
     #[serde(default)]
@@ -232,6 +236,8 @@ pub(super) fn check_text(field: &str, text: &str, input: &InputSettings, errors:
         format!("has {} characters, at most {limit} are allowed", text.chars().count())
     } else if text.trim().is_empty() {
         "must not be only white space".to_owned()
+    } else if !text.chars().any(is_visible) {
+        "must have a character that people see".to_owned()
     } else {
         return;
     };
@@ -358,6 +364,29 @@ impl Serialize for LatencyMs<'_> {
         }
         map.end()
     }
+}
+
+/// Describes a text. What the pattern says, [`check_text`] demands: a visible character, no NUL.
+pub(super) fn text_schema() -> utoipa::openapi::schema::Schema {
+    use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+    let pattern = format!("^[^\\u0000]*[^{INVISIBLE}][^\\u0000]*$");
+    Schema::Object(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).pattern(Some(pattern)).build())
+}
+
+/// Describes a user's name, as [`check_user_id`] demands it: not only white space, no control characters.
+pub(super) fn user_id_schema() -> utoipa::openapi::schema::Schema {
+    use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+    const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
+    const SPACE: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+    let pattern = format!("^[^{CONTROL}]*[^{CONTROL}{SPACE}][^{CONTROL}]*$");
+    Schema::Object(
+        ObjectBuilder::new()
+            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+            .min_length(Some(1))
+            .max_length(Some(MAX_USER_ID_CHARS))
+            .pattern(Some(pattern))
+            .build(),
+    )
 }
 
 /// Describes [`LatencyRequirement`], whose crate knows no OpenAPI.

@@ -20,6 +20,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "routing", description = "How models are chosen, and what was chosen"),
         (name = "experiments", description = "What is tried on whom, and what has come of it"),
         (name = "models", description = "The models that answer"),
+        (name = "access", description = "Keys for programs"),
         (name = "audit", description = "Who did what"),
         (name = "feature-flags", description = "What is on, for whom, and who changed it"),
         (name = "ofrep", description = "The same flags for OpenFeature clients, by OFREP 0.3"),

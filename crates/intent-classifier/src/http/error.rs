@@ -399,6 +399,11 @@ problems! {
     StorageProblems: Internal, StorageUnavailable;
     /// Failures of endpoints that need the models.
     ServiceProblems: Internal, NotReady;
+    /// Failures of making an API key.
+    NewApiKeyProblems: MalformedJson, BodyTimeout, BodyTooLarge, UnsupportedMediaType, InvalidField, Internal,
+        StorageUnavailable;
+    /// Failures of revoking an API key.
+    ApiKeyProblems: NotFound, Internal, StorageUnavailable;
     /// Failures of a reload.
     ReloadProblems: ReloadRefused, Internal, NotReady;
     /// Failures of changing the router's settings.

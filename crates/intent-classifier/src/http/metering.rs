@@ -35,10 +35,10 @@ impl Meter {
     ///
     /// # Errors
     /// The answer when there is nothing left.
-    pub(super) fn start(app: &App, caller: &Caller) -> Result<Self, Box<Response>> {
+    pub(super) async fn start(app: &App, caller: &Caller) -> Result<Self, Box<Response>> {
         let limits: Arc<[Limit]> = app.limiter.limits(caller.counted_as(), caller.source()).into();
         let meter = Self { limits, standings: Arc::default() };
-        match meter.take(app, 1) {
+        match meter.take(app, 1).await {
             Ok(()) => Ok(meter),
             Err(problem) => {
                 let mut response = problem.into_response();
@@ -52,18 +52,18 @@ impl Meter {
     ///
     /// # Errors
     /// 429 when there is not enough left, 422 when there never will be.
-    pub(super) fn take_more(&self, app: &App, texts: usize) -> Result<(), Problem> {
+    pub(super) async fn take_more(&self, app: &App, texts: usize) -> Result<(), Problem> {
         let smallest = self.limits.iter().map(|limit| limit.quota.per_minute()).min();
         if let Some(per_minute) = smallest.filter(|&per_minute| texts > per_minute as usize) {
             let message =
                 format!("has {texts} texts, more than the {per_minute} that the rate limit allows in a minute");
             return Err(Problem::invalid(vec![FieldError::new("texts", message)]));
         }
-        if texts > 1 { self.take(app, texts as u32 - 1) } else { Ok(()) }
+        if texts > 1 { self.take(app, texts as u32 - 1).await } else { Ok(()) }
     }
 
-    fn take(&self, app: &App, texts: u32) -> Result<(), Problem> {
-        let taken = app.limiter.take(&self.limits, texts);
+    async fn take(&self, app: &App, texts: u32) -> Result<(), Problem> {
+        let taken = app.limiter.take(&self.limits, texts).await;
         let mut standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         match taken {
             Ok(now) => {

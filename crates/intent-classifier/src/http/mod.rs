@@ -1,6 +1,7 @@
 //! HTTP: one file per resource with its wire types, which go no further than this module.
 
 mod access;
+mod api_keys;
 mod batch;
 mod body;
 mod browser;
@@ -132,7 +133,7 @@ impl App {
             metrics: Metrics::new(&operations()),
             health,
             trusted_proxies: settings.server.trusted_proxies.clone(),
-            authenticator,
+            authenticator: authenticator.with_api_keys(storage.clone()),
             access_policy: AccessPolicy::new(&settings.auth),
             limiter: RateLimiter::new(&settings.rate_limit),
             screening: Screening::new(&settings.input.refuse_suspicious),

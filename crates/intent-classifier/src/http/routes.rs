@@ -11,8 +11,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     access::{self, Access},
-    batch, browser, classify, docs, error, experiments, feedback, flags, health, intents, layers, metrics, models,
-    ofrep, routing, suspicions,
+    api_keys, batch, browser, classify, docs, error, experiments, feedback, flags, health, intents, layers, metrics,
+    models, ofrep, routing, suspicions,
 };
 use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
@@ -98,6 +98,8 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(flags::read::of_user))
         .routes(routes!(flags::change::refresh))
         .merge(ofrep::routes())
+        .routes(routes!(api_keys::create, api_keys::list))
+        .routes(routes!(api_keys::revoke))
         .routes(routes!(health::health))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

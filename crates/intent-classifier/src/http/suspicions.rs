@@ -77,9 +77,6 @@ impl Screener<'_> {
     /// Cleans a valid text before it is classified and counts what is suspicious about it; notes when it is refused.
     pub(super) fn screen(self, field: &str, text: String, errors: &mut Vec<FieldError>) -> String {
         let (text, findings) = clean(text);
-        if text.trim().is_empty() {
-            errors.push(FieldError::new(field, "has no visible character"));
-        }
         if !findings.is_empty() {
             let refused = self.app.screening.refused(findings);
             if let Some(kind) = refused.iter().next() {

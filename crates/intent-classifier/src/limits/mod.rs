@@ -1,17 +1,20 @@
 //! How much anybody may ask, counted in texts.
 //!
-//! Every process keeps its own count; knows callers and numbers, but no HTTP.
+//! Every process keeps its own count, and with Redis all replicas keep one together. Where Redis does not answer, the
+//! own count decides: a lost Redis opens no gate. Knows callers and numbers, but no HTTP.
 
 mod quota;
+mod shared;
 mod table;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
+use self::shared::SharedTable;
 pub(crate) use self::{
     quota::{Exhausted, Quota, Standing},
     table::Table,
 };
-use crate::config::LimitSettings;
+use crate::{cache::RedisConnection, config::LimitSettings};
 
 /// Counts what everybody asks.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub(crate) struct RateLimiter {
     of_caller: Option<Quota>,
     of_address: Option<Quota>,
     table: Table,
+    shared: Option<SharedTable>,
 }
 
 /// What is counted together.
@@ -27,7 +31,6 @@ pub(crate) enum Source {
     /// All requests with tokens of one user.
     User(String),
     /// All requests with one API key.
-    #[expect(dead_code, reason = "API keys follow")]
     ApiKey(String),
     /// All requests from one address, of IPv6 from one /64.
     Address(IpAddr),
@@ -86,7 +89,13 @@ impl RateLimiter {
             of_caller: settings.per_minute.map(Quota::new),
             of_address: settings.ip_per_minute.map(Quota::new),
             table: Table::new(),
+            shared: None,
         }
+    }
+
+    /// Counts together with all who use the same Redis.
+    pub(crate) fn share_by(&mut self, redis: Arc<RedisConnection>, time_limit: Duration) {
+        self.shared = Some(SharedTable::new(redis, time_limit));
     }
 
     /// Lists the limits that requests of a caller are under: his own, and that of his address.
@@ -104,12 +113,22 @@ impl RateLimiter {
     ///
     /// # Errors
     /// [`Refused`] by the first limit that has not enough left.
-    pub(crate) fn take(&self, limits: &[Limit], texts: u32) -> Result<Vec<Standing>, Refused> {
-        let take = |limit: &Limit| {
-            let taken = self.table.take(&limit.source, limit.quota, texts);
-            taken.map_err(|exhausted| Refused { limit: limit.clone(), exhausted })
-        };
-        limits.iter().map(take).collect()
+    pub(crate) async fn take(&self, limits: &[Limit], texts: u32) -> Result<Vec<Standing>, Refused> {
+        let mut standings = Vec::with_capacity(limits.len());
+        for limit in limits {
+            let taken = self.take_one(limit, texts).await;
+            standings.push(taken.map_err(|exhausted| Refused { limit: limit.clone(), exhausted })?);
+        }
+        Ok(standings)
+    }
+
+    /// Asks the own count first: what it refuses, all together would refuse, too.
+    async fn take_one(&self, limit: &Limit, texts: u32) -> Result<Standing, Exhausted> {
+        let standing = self.table.take(&limit.source, limit.quota, texts)?;
+        match &self.shared {
+            None => Ok(standing),
+            Some(shared) => shared.take(&limit.source, limit.quota, texts).await.unwrap_or(Ok(standing)),
+        }
     }
 }
 
@@ -133,15 +152,15 @@ mod tests {
         assert_ne!(Source::address(ip("192.0.2.1")), Source::address(ip("192.0.2.2")));
     }
 
-    #[test]
-    fn a_user_has_one_allowance_from_everywhere_and_an_address_one_for_all_its_users() {
+    #[tokio::test]
+    async fn a_user_has_one_allowance_from_everywhere_and_an_address_one_for_all_its_users() {
         let limiter = limiter(Some(10), Some(15));
         let of = |user: &str, address| limiter.limits(Some(Source::User(user.to_owned())), ip(address));
-        assert!(limiter.take(&of("alice", "192.0.2.1"), 10).is_ok());
-        let refused = limiter.take(&of("alice", "192.0.2.2"), 1).expect_err("alice has used hers up");
+        assert!(limiter.take(&of("alice", "192.0.2.1"), 10).await.is_ok());
+        let refused = limiter.take(&of("alice", "192.0.2.2"), 1).await.expect_err("alice has used hers up");
         assert_eq!(refused.limit.source.scope(), "user");
-        assert!(limiter.take(&of("bob", "192.0.2.1"), 5).is_ok());
-        let refused = limiter.take(&of("carol", "192.0.2.1"), 1).expect_err("the address has used its own up");
+        assert!(limiter.take(&of("bob", "192.0.2.1"), 5).await.is_ok());
+        let refused = limiter.take(&of("carol", "192.0.2.1"), 1).await.expect_err("the address has used its own up");
         assert_eq!(refused.limit.source.scope(), "ip");
     }
 

@@ -5,9 +5,6 @@
 
 use std::time::Duration;
 
-/// The window that limits are stated for.
-const WINDOW: Duration = Duration::from_secs(60);
-
 /// So many texts a minute, all at once or spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Quota {
@@ -33,6 +30,9 @@ pub(crate) struct Exhausted {
 }
 
 impl Quota {
+    /// The window that limits are stated for.
+    pub(super) const WINDOW: Duration = Duration::from_secs(60);
+
     /// Allows `per_minute` texts, at least 1.
     pub(crate) fn new(per_minute: u32) -> Self {
         Self { per_minute: per_minute.max(1) }
@@ -45,7 +45,7 @@ impl Quota {
 
     /// Returns the time that `texts` take to come back, in nanoseconds.
     pub(crate) fn cost_ns(self, texts: u32) -> u64 {
-        (u128::from(texts) * WINDOW.as_nanos() / u128::from(self.per_minute)) as u64
+        (u128::from(texts) * Self::WINDOW.as_nanos() / u128::from(self.per_minute)) as u64
     }
 
     /// Takes `texts` from an allowance that is whole at `whole_at_ns`; returns when it will be then. Both clocks count
@@ -54,7 +54,7 @@ impl Quota {
     /// # Errors
     /// [`Exhausted`] when there is not enough; nothing is taken then.
     pub(crate) fn take(self, whole_at_ns: u64, now_ns: u64, texts: u32) -> Result<(u64, Standing), Exhausted> {
-        let window_ns = WINDOW.as_nanos() as u64;
+        let window_ns = Self::WINDOW.as_nanos() as u64;
         let whole_at_ns = whole_at_ns.max(now_ns);
         let then_ns = whole_at_ns.saturating_add(self.cost_ns(texts));
         let missing_ns = (then_ns - now_ns).saturating_sub(window_ns);
@@ -67,8 +67,8 @@ impl Quota {
 
     /// Tells what is left when the allowance is whole in `whole_in_ns`.
     pub(crate) fn standing(self, whole_in_ns: u64) -> Standing {
-        let free_ns = (WINDOW.as_nanos() as u64).saturating_sub(whole_in_ns);
-        let remaining = u128::from(free_ns) * u128::from(self.per_minute) / WINDOW.as_nanos();
+        let free_ns = (Self::WINDOW.as_nanos() as u64).saturating_sub(whole_in_ns);
+        let remaining = u128::from(free_ns) * u128::from(self.per_minute) / Self::WINDOW.as_nanos();
         Standing { remaining: remaining as u32, whole_in: Duration::from_nanos(whole_in_ns) }
     }
 }

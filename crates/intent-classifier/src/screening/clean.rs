@@ -65,6 +65,20 @@ static INJECTION: LazyLock<AhoCorasick> = LazyLock::new(|| {
         .expect("short phrases make a small automaton")
 });
 
+/// The characters that nobody sees, as a class of a regular expression; [`is_visible`] says the same.
+pub(crate) const INVISIBLE: &str = concat!(
+    r"\u0000-\u0020\u007f-\u00a0\u00ad\u061c\u115f\u1160\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u2069\u3000\u3164\ufeff",
+    "\u{e0000}-\u{e007f}"
+);
+
+/// Tells whether people see a character: it is neither white space nor taken out by [`clean`].
+pub(crate) fn is_visible(character: char) -> bool {
+    !matches!(character,
+        '\u{0}'..='\u{20}' | '\u{7f}'..='\u{a0}' | '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{1680}'
+        | '\u{180e}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{2064}'
+        | '\u{2066}'..='\u{2069}' | '\u{3000}' | '\u{3164}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
 /// Returns a text in NFC without characters that nobody sees, and what is suspicious about it.
 ///
 /// Control characters, marks and overrides of the writing direction, and characters without width inside Latin words are
@@ -264,6 +278,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_class_of_invisible_characters_is_what_the_function_says() {
+        let class = regex_automata::meta::Regex::new(&format!("[{INVISIBLE}]")).expect("a class");
+        for character in '\0'..=char::MAX {
+            let mut buffer = [0; 4];
+            assert_eq!(class.is_match(&*character.encode_utf8(&mut buffer)), !is_visible(character), "{character:?}");
+            assert!(!character.is_whitespace() || !is_visible(character), "{character:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_cleaned_text_is_nfc_and_stays_as_it_is(text in any::<String>()) {
@@ -271,6 +295,14 @@ mod tests {
             prop_assert!(unicode_normalization::is_nfc(&once));
             let (twice, _) = clean(once.clone());
             prop_assert_eq!(once, twice);
+        }
+
+        #[test]
+        fn what_has_a_visible_character_is_not_empty_when_it_is_clean(
+            text in r"[\u{0}-\u{20}\u{ad}\u{600}-\u{620}\u{1160}\u{1f3f4}\u{2000}-\u{2070}\u{3164}\u{e0000}-\u{e007f}a]{1,5}",
+        ) {
+            let (cleaned, _) = clean(text.clone());
+            prop_assert!(!cleaned.trim().is_empty() || !text.chars().any(is_visible));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::limits::{Quota, Source, Table};
 
 pub(crate) use self::{
     audit::{Audit, Suspicion, excerpt},
-    clean::clean,
+    clean::{INVISIBLE, clean, is_visible},
     finding::{Finding, Findings},
 };
 

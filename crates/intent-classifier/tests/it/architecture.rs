@@ -98,6 +98,25 @@ fn the_inner_crates_read_no_environment_and_the_models_no_clock() {
     }
 }
 
+#[test]
+fn unsafe_code_stands_only_where_this_list_says() {
+    // Files that switch the lint off, with their reason beside it. There is none.
+    const UNSAFE_IN: &[&str] = &[];
+    let workspace = fs::read_to_string(repository().join("Cargo.toml")).expect("a manifest");
+    assert!(workspace.contains("unsafe_code = \"deny\""));
+    for folder in fs::read_dir(repository().join("crates")).expect("there are crates") {
+        let folder = folder.expect("the folder can be listed").path();
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("a manifest");
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{}", folder.display());
+        for file in sources(&folder.join("src")) {
+            let source = fs::read_to_string(&file).expect("a source file is text");
+            let name = file.strip_prefix(repository()).expect("it is in the repository").display().to_string();
+            let is_listed = UNSAFE_IN.contains(&name.as_str());
+            assert_eq!(source.contains("(unsafe_code"), is_listed, "{name}");
+        }
+    }
+}
+
 /// The source files below a folder, those of tests aside.
 fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

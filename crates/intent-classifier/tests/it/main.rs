@@ -1,6 +1,7 @@
 //! The program as its users meet it: the real binary, over HTTP and on the command line.
 
 mod alerts;
+mod api_keys;
 mod architecture;
 mod authentication;
 mod bad_input;

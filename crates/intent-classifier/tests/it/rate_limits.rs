@@ -4,6 +4,7 @@ use reqwest::Response;
 use serde_json::json;
 
 use crate::{
+    redis_server::{Redis, eventually},
     server::{Server, json as body_of},
     token::{SECRET, token},
 };
@@ -110,4 +111,40 @@ async fn guessing_tokens_is_limited_like_asking() {
         statuses.push(request.send().await.expect("an answer").status().as_u16());
     }
     assert_eq!(statuses, [401, 401, 401, 429, 429]);
+}
+
+#[tokio::test]
+async fn replicas_count_together_in_redis_and_losing_it_opens_no_gate() {
+    let mut redis = Redis::start().await;
+    let url = redis.url();
+    let settings = [
+        ("RATE_LIMIT_PER_MINUTE", "4"),
+        ("TRUSTED_PROXIES", "127.0.0.1"),
+        ("REDIS_URL", &url),
+        ("REDIS_TIMEOUT_MS", "1000"),
+    ];
+    let (one, other) = (Server::with(&settings), Server::with(&settings));
+    for (number, replica) in [&one, &other].into_iter().enumerate() {
+        eventually("the replica counts in redis", async || {
+            classify(replica, &format!("192.0.2.{number}")).await;
+            redis.command(&["--scan", "--pattern", "*:limit:ip:*"]).lines().count() > number
+        })
+        .await;
+    }
+    let mut statuses = Vec::new();
+    for replica in [&one, &other, &one, &other, &one, &other] {
+        statuses.push(classify(replica, "198.51.100.7").await.status().as_u16());
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 429, 429]);
+    let keys = redis.command(&["--scan", "--pattern", "*:limit:*"]);
+    assert!(!keys.contains("198.51.100.7"), "nobody is named in redis: {keys}");
+
+    redis.kill();
+    let mut allowed = 0;
+    for _ in 0..10 {
+        let status = classify(&one, "203.0.113.9").await.status().as_u16();
+        assert!(matches!(status, 200 | 429), "{status}");
+        allowed += u32::from(status == 200);
+    }
+    assert_eq!(allowed, 4, "the replica counts alone");
 }

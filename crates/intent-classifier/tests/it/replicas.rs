@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::{
+    api_keys,
     feedback::store,
     flags::{FLAGS, await_database, get, set},
     postgres,
     server::{PATIENCE, Server, json as body_of},
+    token::SECRET,
 };
 
 /// Starts three servers on one empty database, all at once.
@@ -55,6 +57,32 @@ async fn a_correction_through_one_replica_evicts_the_answers_of_all() {
     for replica in &replicas[1..] {
         // Asking keeps the answer alive; only a correction makes it new once.
         until(replica, is_cached, &json!(false)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_api_key_is_good_on_all_replicas_and_ends_on_all() {
+    // Only announcements are fast enough, as below.
+    let replicas = three_replicas(&[
+        ("AUTH_ENABLED", "true"),
+        ("JWT_SECRET", SECRET),
+        ("DATABASE_POLL_INTERVAL_MS", "60000"),
+        ("DATABASE_TIMEOUT_MS", "30000"),
+    ]);
+    for replica in &replicas {
+        api_keys::reached(replica, "authorization", &api_keys::administrator()).await;
+    }
+    let (_, created) = api_keys::create(&replicas[0], json!({"name": "desk", "scopes": ["classify"]})).await;
+    let key = created["key"].as_str().expect("a key");
+    let status = async |replica: &Server| json!(api_keys::classify(replica, "x-api-key", key).await);
+    for replica in &replicas {
+        until(replica, status, &json!(200)).await;
+    }
+    let path = format!("{}/{}", api_keys::KEYS, created["id"].as_str().expect("an id"));
+    let revoked = replicas[1].delete(&path).header("authorization", api_keys::administrator()).send().await;
+    assert_eq!(revoked.expect("the server answers").status(), 200);
+    for replica in &replicas {
+        until(replica, status, &json!(401)).await;
     }
 }
 

@@ -91,12 +91,12 @@ impl Server {
         self.client.put(format!("http://{}{path}", self.address))
     }
 
-    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
-        self.client.delete(format!("http://{}{path}", self.address))
-    }
-
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> RequestBuilder {
+        self.client.delete(format!("http://{}{path}", self.address))
     }
 
     /// Posts JSON and expects an answer.

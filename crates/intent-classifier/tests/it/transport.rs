@@ -104,6 +104,24 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_broken_one_is_not() 
 }
 
 #[tokio::test]
+async fn the_health_check_of_a_container_speaks_tls() {
+    let (folder, authority) = (TempDir::new().expect("there is room"), authority());
+    write_certificate(folder.path(), &authority);
+    let server = encrypted(folder.path(), &[]);
+    let check = || {
+        program(folder.path())
+            .args(["healthcheck", "--timeout-ms", "30000"])
+            .env("PORT", server.address().port().to_string())
+            .env("TLS_CERT_FILE", "cert.pem")
+            .env("TLS_KEY_FILE", "key.pem")
+            .output()
+            .expect("the program runs")
+    };
+    let healthy = check();
+    assert_eq!(healthy.status.code(), Some(0), "{}", transcript(&healthy));
+}
+
+#[tokio::test]
 async fn clients_show_a_certificate_where_that_is_asked() {
     let (folder, authority, others) = (TempDir::new().expect("there is room"), authority(), authority());
     write_certificate(folder.path(), &authority);

@@ -28,7 +28,7 @@ pub use manifest::{
 pub use version::{Version, ZERO_SHOT_FILE};
 pub use write::{Content, NewVersion, version_name};
 
-use crate::ModelError;
+use crate::{ModelError, trust};
 
 const VERSIONS: &str = "versions";
 const CURRENT: &str = "CURRENT";
@@ -73,6 +73,9 @@ impl ModelDirectory {
     /// [`ModelError::Io`], or [`ModelError::InvalidFile`] when `CURRENT` does not hold a version's name.
     pub fn current(&self) -> Result<Option<String>, ModelError> {
         let path = self.root.join(CURRENT);
+        if path.exists() {
+            trust::check(&self.root, &path)?;
+        }
         match fs::read_to_string(&path) {
             Ok(content) => {
                 let name = content.trim();

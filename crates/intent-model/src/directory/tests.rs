@@ -177,3 +177,32 @@ fn names_of_versions_sort_by_time_and_hold_only_safe_characters() {
     assert!(is_version_name(&version_name("", "", "")));
     assert!(!is_version_name(".hidden") && !is_version_name("a/b") && !is_version_name(""));
 }
+
+#[test]
+fn a_version_that_anybody_may_change_or_that_leads_elsewhere_is_refused() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let (folder, directory) = directory();
+    let file = folder.path().join("versions/a/linear.bin");
+    let set_mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("the test owns it");
+    set_mode(0o666);
+    let error = directory.open("a").expect_err("anybody may write it").to_string();
+    assert!(error.contains("linear.bin") && error.contains("chmod o-w"), "{error}");
+    set_mode(0o644);
+    directory.open("a").expect("only the owner may write it");
+
+    // The same content, but where nobody expects it.
+    let elsewhere = tempfile::tempdir().expect("a temporary folder");
+    let moved = elsewhere.path().join("linear.bin");
+    fs::copy(&file, &moved).expect("copied");
+    fs::remove_file(&file).expect("removed");
+    symlink(&moved, &file).expect("linked");
+    let error = directory.open("a").expect_err("it leads elsewhere").to_string();
+    assert!(error.contains("not within"), "{error}");
+
+    // Within the model directory links are how volumes are mounted.
+    let shared = folder.path().join("shared.bin");
+    fs::copy(&moved, &shared).expect("copied");
+    fs::remove_file(&file).expect("removed");
+    symlink(&shared, &file).expect("linked");
+    directory.open("a").expect("it stays within");
+}

@@ -10,12 +10,14 @@ use serde::Deserialize;
 
 use super::{Manifest, SCHEMA_VERSION, checksum};
 use crate::{
-    Hybrid, ModelError, ModelKind, SentenceEncoder, SequenceClassifier, linear::Linear, transformer::Precision,
+    Hybrid, ModelError, ModelKind, SentenceEncoder, SequenceClassifier, linear::Linear, transformer::Precision, trust,
 };
 
 const MANIFEST: &str = "model.json";
 /// The file of a version that holds what the zero-shot model computed from the pack.
 pub const ZERO_SHOT_FILE: &str = "zero_shot.bin";
+/// The largest manifest that is read, in bytes.
+const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
 /// A version on disk.
 #[derive(Clone, Debug)]
@@ -32,7 +34,8 @@ impl Version {
     /// outside the folder.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
         let path = folder.join(MANIFEST);
-        let content = fs::read(&path).map_err(ModelError::io(&path))?;
+        trust::check(root_of(folder), &path)?;
+        let content = trust::read(&path, MAX_MANIFEST_BYTES)?;
         let invalid = |reason: String| ModelError::invalid(&path, reason);
 
         /// The part that every schema has.
@@ -70,6 +73,10 @@ impl Version {
             let path = self.folder.join(name);
             if !path.is_file() {
                 problems.push(format!("`{name}` is missing"));
+                continue;
+            }
+            if let Err(error) = trust::check(root_of(&self.folder), &path) {
+                problems.push(error.to_string());
                 continue;
             }
             let found = checksum::of_file(&path)?;
@@ -157,6 +164,12 @@ impl Version {
             format!("its {found} labels are not the {expected} of `{MANIFEST}`: the files are of two versions");
         Err(ModelError::invalid(path, reason))
     }
+}
+
+/// Returns the model directory that a version's folder is in; its links may lead about within that.
+fn root_of(folder: &Path) -> &Path {
+    let versions = folder.parent().filter(|parent| parent.file_name().is_some_and(|name| name == "versions"));
+    versions.and_then(Path::parent).filter(|root| !root.as_os_str().is_empty()).unwrap_or(folder)
 }
 
 /// Tells whether a relative path leads to a place within the folder it is relative to.

@@ -1,10 +1,10 @@
 //! `config.json` of a Hugging Face directory, under the key names of BERT and of DistilBERT.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 
-use crate::{ModelError, transformer};
+use crate::{ModelError, transformer, trust};
 
 /// The shape of a model and what it computes.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,7 +117,7 @@ impl Config {
     /// [`ModelError::Io`] when it cannot be read, [`ModelError::InvalidFile`] when it is not JSON, lacks a key,
     /// contradicts itself, or describes a model that cannot be imported.
     pub(crate) fn load(path: &Path) -> Result<Self, ModelError> {
-        let text = fs::read_to_string(path).map_err(ModelError::io(path))?;
+        let text = trust::read_text(path, transformer::MAX_JSON_BYTES)?;
         let raw: RawConfig = serde_json::from_str(&text)
             .map_err(|error| ModelError::invalid(path, format!("not the configuration of a model: {error}")))?;
         Self::from_raw(raw).map_err(|reason| ModelError::invalid(path, reason))

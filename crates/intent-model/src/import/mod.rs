@@ -29,8 +29,10 @@ use self::{config::Config, parameters::Parameters, tensors::Tensors};
 use crate::{
     ModelError,
     transformer::{
-        FileEntry, MODEL_FP32, MODEL_INT8, Precision, Specification, TOKENIZER, Task, Transformer, read_limits,
+        FileEntry, MAX_JSON_BYTES, MODEL_FP32, MODEL_INT8, Precision, Specification, TOKENIZER, Task, Transformer,
+        read_limits,
     },
+    trust,
 };
 
 /// How to import.
@@ -151,7 +153,7 @@ impl HuggingFaceModel {
             Ok(())
         };
         let tokenizer = self.directory.join(TOKENIZER);
-        keep(TOKENIZER, &fs::read(&tokenizer).map_err(ModelError::io(&tokenizer))?)?;
+        keep(TOKENIZER, &trust::read(&tokenizer, MAX_JSON_BYTES)?)?;
         keep(MODEL_FP32, &onnx::encode(config, parameters, Precision::Fp32))?;
         if options.int8 {
             keep(MODEL_INT8, &onnx::encode(config, parameters, Precision::Int8))?;

@@ -2,14 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::ModelError;
+use crate::{ModelError, trust};
+
+/// The largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 4 << 30;
+/// The largest index of shards that is read, in bytes.
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+/// The most memory that the tensors of all shards may take once they are 32-bit numbers, in bytes.
+const MAX_WEIGHT_BYTES: u64 = 8 << 30;
+/// The most tensors; a 24-layer BERT has about 400.
+const MAX_TENSORS: usize = 10_000;
+/// The most dimensions of a tensor.
+const MAX_DIMENSIONS: usize = 8;
 
 /// The tensors of a model by name, converted to f32.
 #[derive(Debug)]
@@ -83,7 +93,7 @@ fn missing_weights(directory: &Path) -> String {
 }
 
 fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
-    let text = fs::read_to_string(index).map_err(ModelError::io(index))?;
+    let text = trust::read_text(index, MAX_INDEX_BYTES)?;
     let parsed: ShardIndex = serde_json::from_str(&text)
         .map_err(|error| ModelError::invalid(index, format!("not an index of safetensors files: {error}")))?;
     for name in parsed.weight_map.values() {
@@ -95,9 +105,10 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
 }
 
 fn read_file(path: &Path, by_name: &mut BTreeMap<String, Tensor>) -> Result<(), ModelError> {
-    let bytes = fs::read(path).map_err(ModelError::io(path))?;
+    let bytes = trust::read(path, MAX_FILE_BYTES)?;
     let parsed = SafeTensors::deserialize(&bytes)
         .map_err(|error| ModelError::invalid(path, format!("not a whole safetensors file: {error}")))?;
+    check_limits(&parsed, by_name).map_err(|reason| ModelError::invalid(path, reason))?;
     for (name, view) in parsed.iter() {
         let values = match view.dtype() {
             Dtype::F32 => floats(view.data(), f32::from_le_bytes),
@@ -112,6 +123,31 @@ fn read_file(path: &Path, by_name: &mut BTreeMap<String, Tensor>) -> Result<(), 
         by_name.insert(name.to_owned(), Tensor { shape: view.shape().to_vec(), values });
     }
     Ok(())
+}
+
+/// Checks how much memory the tensors will take beside those of the shards before, ahead of converting any. That their
+/// shapes fit their bytes and that none lies outside the file was checked when the header was read.
+fn check_limits(tensors: &SafeTensors<'_>, loaded: &BTreeMap<String, Tensor>) -> Result<(), String> {
+    let count = tensors.len() + loaded.len();
+    if count > MAX_TENSORS {
+        return Err(format!("with it there are {count} tensors, at most {MAX_TENSORS} are read"));
+    }
+    let mut weight_bytes: u64 = loaded.values().map(|tensor| tensor.values.len() as u64 * 4).sum();
+    for (name, view) in tensors.iter() {
+        if view.shape().len() > MAX_DIMENSIONS {
+            let dimensions = view.shape().len();
+            return Err(format!("the tensor `{name}` has {dimensions} dimensions, at most {MAX_DIMENSIONS} are read"));
+        }
+        weight_bytes = with_tensor(weight_bytes, view.shape())
+            .ok_or_else(|| format!("with the tensor `{name}` more than {MAX_WEIGHT_BYTES} bytes would be loaded"))?;
+    }
+    Ok(())
+}
+
+/// Adds the room that a tensor takes as 32-bit numbers; `None` when it becomes too much.
+fn with_tensor(weight_bytes: u64, shape: &[usize]) -> Option<u64> {
+    let bytes = shape.iter().try_fold(4u64, |bytes, &dimension| bytes.checked_mul(dimension as u64))?;
+    weight_bytes.checked_add(bytes).filter(|&bytes| bytes <= MAX_WEIGHT_BYTES)
 }
 
 fn floats<const N: usize>(bytes: &[u8], convert: impl Fn([u8; N]) -> f32) -> Vec<f32> {
@@ -133,6 +169,8 @@ fn f16_to_f32(bits: u16) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::tensor::TensorView;
+
     use super::*;
 
     #[test]
@@ -149,5 +187,31 @@ mod tests {
             assert_eq!(f16_to_f32(bits), value, "{bits:#06x}");
         }
         assert!(f16_to_f32(0x7e00).is_nan());
+    }
+
+    /// A file with tensors of no element, which take no room.
+    fn empty_tensors(count: usize, shape: &[usize]) -> Vec<u8> {
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), &[]).expect("no element is no byte");
+        safetensors::serialize((0..count).map(|number| (number.to_string(), &view)), None).expect("it can be written")
+    }
+
+    fn limits(file: &[u8], loaded: &BTreeMap<String, Tensor>) -> Result<(), String> {
+        check_limits(&SafeTensors::deserialize(file).expect("a whole file"), loaded)
+    }
+
+    #[test]
+    fn what_takes_too_much_memory_is_refused_before_it_is_converted() {
+        let none = BTreeMap::new();
+        assert_eq!(limits(&empty_tensors(MAX_TENSORS, &[0; 8]), &none), Ok(()));
+        let reason = limits(&empty_tensors(MAX_TENSORS + 1, &[0]), &none).expect_err("too many");
+        assert!(reason.contains("10001 tensors"), "{reason}");
+        let reason = limits(&empty_tensors(1, &[0; 9]), &none).expect_err("too many dimensions");
+        assert!(reason.contains("9 dimensions"), "{reason}");
+        let loaded = BTreeMap::from([("shard".to_owned(), Tensor { shape: vec![0], values: Vec::new() })]);
+        let reason = limits(&empty_tensors(MAX_TENSORS, &[0]), &loaded).expect_err("too many with the other shard");
+        assert!(reason.contains("10001 tensors"), "{reason}");
+        assert_eq!(with_tensor(MAX_WEIGHT_BYTES - 4, &[1]), Some(MAX_WEIGHT_BYTES));
+        assert_eq!(with_tensor(MAX_WEIGHT_BYTES, &[1]), None);
+        assert_eq!(with_tensor(0, &[usize::MAX, usize::MAX]), None);
     }
 }

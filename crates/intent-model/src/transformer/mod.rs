@@ -5,6 +5,7 @@
 //! `tokenizer.json` and perhaps the `config.json` of Hugging Face, are read as well.
 
 mod batch;
+mod graph_check;
 mod session;
 mod specification;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     session::Session,
-    specification::{FileEntry, MODEL_FP32, MODEL_INT8, TOKENIZER, Task, read_limits},
+    specification::{FileEntry, MAX_JSON_BYTES, MODEL_FP32, MODEL_INT8, TOKENIZER, Task, read_limits},
     tokenizer::TextTokenizer,
 };
 pub use self::{

@@ -10,7 +10,7 @@ use rten_tensor::{AsView, Layout, TensorView};
 
 use crate::{
     ModelError,
-    transformer::{Pooling, Task, thread, tokenizer::Tokens},
+    transformer::{Pooling, Task, graph_check, thread, tokenizer::Tokens},
 };
 
 /// A graph with its inputs and its output found.
@@ -43,12 +43,11 @@ impl Session {
     /// [`ModelError::Io`] when the file cannot be read, [`ModelError::InvalidFile`] when it is not a graph that rten
     /// runs or lacks the inputs or the output of a transformer.
     pub(crate) fn load(path: &Path, task: Task) -> Result<Self, ModelError> {
-        // The runtime reports a missing file like a broken one.
-        std::fs::File::open(path).map_err(ModelError::io(path))?;
+        let graph = graph_check::read(path)?;
         let invalid = |reason: String| ModelError::invalid(path, reason);
         let mut options = ModelOptions::with_all_ops();
         options.prepack_weights(true);
-        let model = without_panic(|| options.load_file(path))
+        let model = without_panic(|| options.load(graph))
             .map_err(|panic| invalid(format!("not an ONNX graph that can be run: {panic}")))?
             .map_err(|error| invalid(format!("not an ONNX graph that can be run: {error}")))?;
         let inputs = names(&model, model.input_ids());

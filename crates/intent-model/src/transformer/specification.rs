@@ -10,10 +10,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{ModelError, transformer::Precision};
+use crate::{ModelError, transformer::Precision, trust};
 
 /// The tokenizer's file.
 pub(crate) const TOKENIZER: &str = "tokenizer.json";
+/// The largest description of a model or tokenizer that is read, in bytes.
+pub(crate) const MAX_JSON_BYTES: u64 = 256 << 20;
 /// The graph in floats.
 pub(crate) const MODEL_FP32: &str = "model.onnx";
 /// The graph in 8-bit integers.
@@ -169,6 +171,9 @@ pub(super) struct Found {
 pub(super) fn open(directory: &Path, precision: Precision, task: Task) -> Result<Found, ModelError> {
     let path = directory.join(task.specification_file());
     let written_here = path.exists();
+    if written_here {
+        trust::check(directory, &path)?;
+    }
     let specification = if written_here { read(&path)? } else { infer(directory)? };
     let (model, precision) = if written_here {
         let name = match precision {
@@ -181,6 +186,7 @@ pub(super) fn open(directory: &Path, precision: Precision, task: Task) -> Result
     };
     let mut digest = Sha256::new();
     for file in [&directory.join(TOKENIZER), &model] {
+        trust::check(directory, file)?;
         let entry = FileEntry::of(file)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if let Some(expected) = specification.files.get(&name) {
@@ -209,7 +215,7 @@ fn check(file: &Path, found: &FileEntry, expected: &FileEntry, specification: &P
 }
 
 fn read(path: &Path) -> Result<Specification, ModelError> {
-    let text = fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let text = trust::read_text(path, MAX_JSON_BYTES)?;
     let specification: Specification = serde_json::from_str(&text)
         .map_err(|error| ModelError::invalid(path, format!("not the description of a model: {error}")))?;
     if specification.max_tokens == 0 {
@@ -359,7 +365,7 @@ fn read_optional<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>,
     if !path.exists() {
         return Ok(None);
     }
-    let text = fs::read_to_string(path).map_err(ModelError::io(path))?;
+    let text = trust::read_text(path, MAX_JSON_BYTES)?;
     serde_json::from_str(&text)
         .map(Some)
         .map_err(|error| ModelError::invalid(path, format!("not as expected: {error}")))

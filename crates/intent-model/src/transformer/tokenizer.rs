@@ -1,10 +1,11 @@
 //! Texts to token numbers, with truncation that is reported.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use tokenizers::{Tokenizer, TruncationDirection, TruncationParams};
 
-use crate::{ModelError, transformer::Specification};
+use super::specification::MAX_JSON_BYTES;
+use crate::{ModelError, transformer::Specification, trust};
 
 /// A Hugging Face tokenizer with the limits of one model.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ impl TextTokenizer {
     /// [`ModelError::Io`] when it cannot be read, [`ModelError::InvalidFile`] when it is broken, knows more tokens
     /// than the model, or cannot cut to the model's limit.
     pub(crate) fn load(path: &Path, specification: &Specification) -> Result<Self, ModelError> {
-        let bytes = fs::read(path).map_err(ModelError::io(path))?;
+        let bytes = trust::read(path, MAX_JSON_BYTES)?;
         let mut inner = Tokenizer::from_bytes(&bytes)
             .map_err(|error| ModelError::invalid(path, format!("not a tokenizer: {error}")))?;
         let known = inner.get_vocab(true).into_values().max().map_or(0, |largest| largest as usize + 1);
