@@ -10,8 +10,6 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::error::{FieldError, Problem};
-
 /// Names a state of a resource: `"REVISION-HASH"`. The revision tells changes made here apart, the hash everything else
 /// that the answer shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,26 +54,20 @@ pub(super) fn tagged(headers: &HeaderMap, tag: &EntityTag, body: Bytes) -> Respo
     ([tag_header, kind], body).into_response()
 }
 
-/// Returns the revision that the client has seen and wants changed, from `If-Match`; `None` when it does not care.
-///
-/// # Errors
-/// 422 when the header is not one tag of an earlier answer.
-pub(super) fn expected_revision(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
-    let value = value.to_str().unwrap_or_default().trim();
+/// Stands for a tag that was never given out: nothing has this revision.
+const NEVER: u64 = u64::MAX;
+
+/// Returns the revision that the client has seen and wants changed, from `If-Match`; `None` when it does not care. A tag
+/// that was never given out matches nothing, so that the change is refused as stale.
+pub(super) fn expected_revision(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
     if value == "*" {
-        return Ok(None);
+        return None;
     }
     let content = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     // The revision alone will do, for those who type.
     let revision = content.and_then(|content| content.split('-').next()).and_then(|revision| revision.parse().ok());
-    match revision {
-        Some(revision) => Ok(Some(revision)),
-        None => Err(Problem::invalid(vec![FieldError::new(
-            "If-Match",
-            "must be the `ETag` of an earlier answer, or its revision in double quotes",
-        )])),
-    }
+    Some(revision.unwrap_or(NEVER))
 }
 
 #[cfg(test)]
@@ -101,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn if_match_names_a_revision_or_is_refused() {
-        let revision = |value: &str| expected_revision(&with(header::IF_MATCH, &[value])).map_err(|_| "refused");
-        assert_eq!(revision("\"17-00000000deadbeef\""), Ok(Some(17)));
-        assert_eq!(revision(" \"0\" "), Ok(Some(0)));
-        assert_eq!(revision("*"), Ok(None));
+    fn if_match_names_a_revision_or_matches_nothing() {
+        let revision = |value: &str| expected_revision(&with(header::IF_MATCH, &[value]));
+        assert_eq!(revision("\"17-00000000deadbeef\""), Some(17));
+        assert_eq!(revision(" \"0\" "), Some(0));
+        assert_eq!(revision("*"), None);
         for wrong in ["17", "\"\"", "\"abc\"", "W/\"17\"", "\"1\", \"2\"", "\"-1\"", "\"99999999999999999999\""] {
-            assert_eq!(revision(wrong), Err("refused"), "{wrong}");
+            assert_eq!(revision(wrong), Some(NEVER), "{wrong}");
         }
-        assert_eq!(expected_revision(&HeaderMap::new()).map_err(|_| "refused"), Ok(None));
+        assert_eq!(expected_revision(&HeaderMap::new()), None);
     }
 }

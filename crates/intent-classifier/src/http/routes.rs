@@ -92,7 +92,8 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(models::reload))
         .routes(routes!(suspicions::suspicious_inputs))
         .routes(routes!(flags::read::list))
-        .routes(routes!(flags::read::one, flags::change::change, flags::change::reset))
+        .routes(routes!(flags::read::one, flags::change::change))
+        .routes(routes!(flags::change::reset))
         .routes(routes!(flags::change::history))
         .routes(routes!(flags::read::check))
         .routes(routes!(flags::read::of_user))
@@ -134,9 +135,7 @@ pub(super) fn access(method: &Method, route: &str) -> Access {
         ("GET", route) if route.starts_with("/api/v1/feature-flags") || route.starts_with("/ofrep/") => {
             Access::Scope(Scope::FlagsRead)
         }
-        ("PUT" | "POST" | "DELETE", route) if route.starts_with("/api/v1/feature-flags") => {
-            Access::Scope(Scope::FlagsWrite)
-        }
+        ("PUT" | "POST", route) if route.starts_with("/api/v1/feature-flags") => Access::Scope(Scope::FlagsWrite),
         ("POST", "/api/v1/models/reload") => Access::Scope(Scope::Admin),
         _ => Access::Scope(Scope::Admin),
     }

@@ -200,7 +200,8 @@ async fn execute(client: &Client, command: &Command) -> anyhow::Result<()> {
             change(client, name, json!({ "rollout_percentage": percent }), *if_revision, *format).await
         }
         Command::Reset(NameArguments { name, format }) => {
-            let body = client.send(Method::DELETE, Call { path: &path_of(name), ..Call::default() }).await?.body;
+            let path = format!("{}/reset", path_of(name));
+            let body = client.send(Method::POST, Call { path: &path, ..Call::default() }).await?.body;
             show(&body, *format)
         }
         Command::Check(arguments) => check(client, arguments).await,

@@ -145,13 +145,13 @@ pub(in crate::http) async fn change(
     JsonBody(body): JsonBody<ChangeBody>,
 ) -> Result<Response, Problem> {
     let change = body.into_change()?;
-    app.flags.change(flag, change, expected_revision(&headers)?, &caller.to_string()).await?;
+    app.flags.change(flag, change, expected_revision(&headers), &caller.to_string()).await?;
     Ok(read::respond_with(&app, flag, &HeaderMap::new()))
 }
 
 /// Takes back what was said of a feature flag over HTTP; default, file and environment decide again.
 #[utoipa::path(
-    delete, path = "/api/v1/feature-flags/{name}", tag = "feature-flags",
+    post, path = "/api/v1/feature-flags/{name}/reset", tag = "feature-flags",
     params(
         ("name" = String, Path, description = "The flag", example = "quality_mode"),
         ("If-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer, or its revision quoted"),
@@ -164,7 +164,7 @@ pub(in crate::http) async fn reset(
     Extension(caller): Extension<Caller>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    app.flags.reset(flag, expected_revision(&headers)?, &caller.to_string()).await?;
+    app.flags.reset(flag, expected_revision(&headers), &caller.to_string()).await?;
     Ok(read::respond_with(&app, flag, &HeaderMap::new()))
 }
 

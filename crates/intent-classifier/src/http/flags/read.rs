@@ -54,7 +54,12 @@ pub(crate) struct UserFlags {
 #[into_params(parameter_in = Query)]
 pub(crate) struct CheckParameters {
     /// The user; without one the request itself is the subject, by its `X-Request-ID`.
-    #[param(max_length = 256, example = "user123")]
+    #[param(
+        min_length = 1,
+        max_length = 256,
+        pattern = r"^[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$",
+        example = "user123"
+    )]
     user_id: Option<String>,
 }
 
@@ -119,7 +124,10 @@ pub(in crate::http) async fn check(
 /// Tells which features a user has.
 #[utoipa::path(
     get, path = "/api/v1/feature-flags/user/{user_id}", tag = "feature-flags",
-    params(("user_id" = String, Path, description = "The user", example = "user123")),
+    params((
+        "user_id" = String, Path, description = "The user", example = "user123", min_length = 1, max_length = 256,
+        pattern = r"^[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$"
+    )),
     responses((status = 200, body = UserFlags), ParameterProblems)
 )]
 pub(in crate::http) async fn of_user(

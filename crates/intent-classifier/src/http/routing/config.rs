@@ -192,7 +192,7 @@ pub(in crate::http) async fn change(
     JsonBody(body): JsonBody<RoutingBody>,
 ) -> Result<Response, Problem> {
     let change = body.into_change()?;
-    let expected_revision = expected_revision(&headers)?;
+    let expected_revision = expected_revision(&headers);
     let engine = app.serving()?.engine();
     app.routing.change(change, expected_revision, &caller.to_string()).await?;
     app.routing.apply(engine);
