@@ -15,10 +15,11 @@ use super::{
     App,
     body::{JsonBody, JsonRequest},
     caller::Caller,
-    classify::{self, ClassifyAnswer, Millis, check_text, check_user_id},
+    classify::{self, ClassifyAnswer, Millis, check_text},
     error::{BodyProblems, FieldError, Problem},
     request_id::RequestId,
     suspicions::Screener,
+    user_id::{check_user_id, optional_user_id_schema},
 };
 use crate::{config::InputSettings, telemetry};
 
@@ -31,7 +32,7 @@ pub(crate) struct BatchBody {
     #[schema(inline, schema_with = texts_schema)]
     texts: Vec<String>,
     /// Who asks; keeps flags and experiments the same for one user.
-    #[schema(inline, schema_with = classify::user_id_schema)]
+    #[schema(inline, schema_with = optional_user_id_schema)]
     user_id: Option<String>,
     /// How soon each answer is needed.
     #[serde(default)]

@@ -7,7 +7,10 @@ use axum::{
     extract::{FromRequest, Request},
     http::{HeaderMap, header},
 };
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 use tokio::time::timeout;
@@ -107,6 +110,11 @@ fn is_known(segment: &Segment) -> bool {
 pub(super) fn field_in(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("duplicate field `"))?;
     rest.split('`').next()
+}
+
+/// Reads an optional field that may be left out and not be null, which could mean anything.
+pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Shortens what a message quotes of a request.

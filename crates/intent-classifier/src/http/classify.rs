@@ -23,6 +23,7 @@ use super::{
     error::{BodyProblems, FieldError, Kind, Problem},
     request_id::RequestId,
     suspicions::Screener,
+    user_id::{check_user_id, optional_user_id_schema},
 };
 use crate::{
     config::InputSettings,
@@ -30,8 +31,6 @@ use crate::{
     telemetry,
 };
 
-/// The longest `user_id`, in characters.
-const MAX_USER_ID_CHARS: usize = 256;
 /// The most intents an answer lists.
 const MAX_TOP_K: u64 = 1000;
 /// The longest latency budget, in milliseconds.
@@ -46,7 +45,7 @@ pub(crate) struct ClassifyBody {
     #[schema(inline, schema_with = text_schema)]
     text: String,
     /// Who asks; keeps flags and experiments the same for one user.
-    #[schema(inline, schema_with = user_id_schema)]
+    #[schema(inline, schema_with = optional_user_id_schema)]
     user_id: Option<String>,
     /// How soon the answer is needed.
     #[serde(default)]
@@ -244,16 +243,6 @@ pub(super) fn check_text(field: &str, text: &str, input: &InputSettings, errors:
     errors.push(FieldError::new(field, message));
 }
 
-/// Notes what is wrong with a user's name.
-pub(super) fn check_user_id(user_id: Option<&str>, errors: &mut Vec<FieldError>) {
-    let Some(user_id) = user_id else { return };
-    if user_id.trim().is_empty() || user_id.chars().count() > MAX_USER_ID_CHARS || user_id.chars().any(char::is_control)
-    {
-        let message = format!("must have 1 to {MAX_USER_ID_CHARS} characters, none of them control characters");
-        errors.push(FieldError::new("user_id", message));
-    }
-}
-
 impl From<EngineError> for Problem {
     fn from(error: EngineError) -> Self {
         let detail = error.to_string();
@@ -371,22 +360,6 @@ pub(super) fn text_schema() -> utoipa::openapi::schema::Schema {
     use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
     let pattern = format!("^[^\\u0000]*[^{INVISIBLE}][^\\u0000]*$");
     Schema::Object(ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).pattern(Some(pattern)).build())
-}
-
-/// Describes a user's name, as [`check_user_id`] demands it: not only white space, no control characters.
-pub(super) fn user_id_schema() -> utoipa::openapi::schema::Schema {
-    use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
-    const CONTROL: &str = r"\u0000-\u001f\u007f-\u009f";
-    const SPACE: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
-    let pattern = format!("^[^{CONTROL}]*[^{CONTROL}{SPACE}][^{CONTROL}]*$");
-    Schema::Object(
-        ObjectBuilder::new()
-            .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-            .min_length(Some(1))
-            .max_length(Some(MAX_USER_ID_CHARS))
-            .pattern(Some(pattern))
-            .build(),
-    )
 }
 
 /// Describes [`LatencyRequirement`], whose crate knows no OpenAPI.

@@ -1,14 +1,26 @@
 //! Entity tags: answers that have not changed are not sent again, and changes do not overwrite what nobody has seen
 //! (RFC 9110, section 13).
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    convert::Infallible,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use axum::{
     body::Bytes,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        Required,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+        schema::{ObjectBuilder, Type},
+    },
+};
 
 /// Names a state of a resource: `"REVISION-HASH"`. The revision tells changes made here apart, the hash everything else
 /// that the answer shows.
@@ -57,17 +69,55 @@ pub(super) fn tagged(headers: &HeaderMap, tag: &EntityTag, body: Bytes) -> Respo
 /// Stands for a tag that was never given out: nothing has this revision.
 const NEVER: u64 = u64::MAX;
 
-/// Returns the revision that the client has seen and wants changed, from `If-Match`; `None` when it does not care. A tag
-/// that was never given out matches nothing, so that the change is refused as stale.
-pub(super) fn expected_revision(headers: &HeaderMap) -> Option<u64> {
-    let value = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
-    if value == "*" {
-        return None;
+/// The revision that the client has seen and wants changed, from `If-Match`; `None` when it does not care.
+///
+/// A tag that was never given out matches nothing, so that the change is refused as stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ExpectedRevision(pub(super) Option<u64>);
+
+impl ExpectedRevision {
+    fn of(headers: &HeaderMap) -> Self {
+        let Some(value) = headers.get(header::IF_MATCH) else { return Self(None) };
+        let value = value.to_str().unwrap_or_default().trim();
+        if value == "*" {
+            return Self(None);
+        }
+        let content = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        // The revision alone will do, for those who type.
+        let revision = content.and_then(|content| content.split('-').next()).and_then(|revision| revision.parse().ok());
+        Self(Some(revision.unwrap_or(NEVER)))
     }
-    let content = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    // The revision alone will do, for those who type.
-    let revision = content.and_then(|content| content.split('-').next()).and_then(|revision| revision.parse().ok());
-    Some(revision.unwrap_or(NEVER))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ExpectedRevision {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.headers))
+    }
+}
+
+impl IntoParams for ExpectedRevision {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The `ETag` of an earlier answer, or its revision quoted";
+        vec![text_header("If-Match", description)]
+    }
+}
+
+/// What a client has already, as `If-None-Match` says; for the description of operations only.
+#[derive(Debug)]
+pub(super) struct KnownTag;
+
+impl IntoParams for KnownTag {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![text_header("If-None-Match", "The `ETag` of an earlier answer")]
+    }
+}
+
+fn text_header(name: &str, description: &str) -> Parameter {
+    let schema = ObjectBuilder::new().schema_type(Type::String);
+    let header = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Header).required(Required::False);
+    header.description(Some(description)).schema(Some(schema)).build()
 }
 
 #[cfg(test)]
@@ -94,13 +144,13 @@ mod tests {
 
     #[test]
     fn if_match_names_a_revision_or_matches_nothing() {
-        let revision = |value: &str| expected_revision(&with(header::IF_MATCH, &[value]));
+        let revision = |value: &str| ExpectedRevision::of(&with(header::IF_MATCH, &[value])).0;
         assert_eq!(revision("\"17-00000000deadbeef\""), Some(17));
         assert_eq!(revision(" \"0\" "), Some(0));
         assert_eq!(revision("*"), None);
         for wrong in ["17", "\"\"", "\"abc\"", "W/\"17\"", "\"1\", \"2\"", "\"-1\"", "\"99999999999999999999\""] {
             assert_eq!(revision(wrong), Some(NEVER), "{wrong}");
         }
-        assert_eq!(expected_revision(&HeaderMap::new()), None);
+        assert_eq!(ExpectedRevision::of(&HeaderMap::new()).0, None);
     }
 }

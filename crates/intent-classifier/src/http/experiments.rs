@@ -27,9 +27,9 @@ pub(crate) struct ExperimentsAnswer {
     experiments: Vec<ExperimentAnswer>,
 }
 
-/// An experiment.
+/// What an experiment is.
 #[derive(Debug, Serialize, ToSchema)]
-struct ExperimentAnswer {
+struct Head {
     /// Its name.
     #[schema(example = "routing_strategy")]
     name: String,
@@ -39,6 +39,14 @@ struct ExperimentAnswer {
     /// The share of the users that tries another strategy, 0 to 1.
     #[schema(example = 0.3)]
     share: f64,
+}
+
+/// An experiment.
+#[derive(Debug, Serialize, ToSchema)]
+struct ExperimentAnswer {
+    #[serde(flatten)]
+    #[schema(inline)]
+    head: Head,
     /// The groups, control first, with the share of the users that each has.
     groups: Vec<GroupShare>,
 }
@@ -57,15 +65,9 @@ struct GroupShare {
 /// What has come of an experiment, over all replicas and restarts.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ResultsAnswer {
-    /// Its name.
-    #[schema(example = "routing_strategy")]
-    name: String,
-    /// `running`, or `stopped` when nobody tries anything.
-    #[schema(example = "running")]
-    status: &'static str,
-    /// The share of the users that tries another strategy, 0 to 1.
-    #[schema(example = 0.3)]
-    share: f64,
+    #[serde(flatten)]
+    #[schema(inline)]
+    head: Head,
     /// The groups, control first. Only what was decided with the present share and strategies counts.
     groups: Vec<GroupAnswer>,
     /// Whether the groups have the sizes they should.
@@ -193,9 +195,7 @@ pub(super) async fn results(
         _ => None,
     };
     Ok(Json(ResultsAnswer {
-        name,
-        status: status(&experiment),
-        share: experiment.share,
+        head: Head::from(&*experiment),
         groups: results.groups.iter().zip(&report.groups).map(GroupAnswer::from).collect(),
         sample_ratio: SampleRatio {
             p_value: results.sample_ratio_p_value,
@@ -210,17 +210,18 @@ pub(super) async fn results(
     }))
 }
 
-fn status(experiment: &Experiment) -> &'static str {
-    if experiment.is_running() { "running" } else { "stopped" }
+impl From<&Experiment> for Head {
+    fn from(experiment: &Experiment) -> Self {
+        let status = if experiment.is_running() { "running" } else { "stopped" };
+        Self { name: experiment.name.to_string(), status, share: experiment.share }
+    }
 }
 
 impl From<&Experiment> for ExperimentAnswer {
     fn from(experiment: &Experiment) -> Self {
         let groups = experiment.expected_shares().into_iter();
         Self {
-            name: experiment.name.to_string(),
-            status: status(experiment),
-            share: experiment.share,
+            head: Head::from(experiment),
             groups: groups
                 .map(|(group, share)| GroupShare { group: group.as_str(), expected_share: rounded(share) })
                 .collect(),

@@ -22,10 +22,11 @@ use super::{
     App,
     body::{JsonBody, JsonRequest},
     caller::Caller,
-    classify::{check_text, check_user_id},
+    classify::{self, check_text},
     error::{FeedbackProblems, FieldError, Kind, Problem, StorageProblems},
     request_id::RequestId,
     suspicions::Screener,
+    user_id::{check_user_id, optional_user_id_schema},
 };
 use crate::{
     config::InputSettings,
@@ -59,7 +60,7 @@ pub(crate) struct FeedbackBody {
     /// The `request_id` of the answer.
     request_id: Option<Uuid>,
     /// The text that was classified.
-    #[schema(min_length = 1)]
+    #[schema(inline, schema_with = classify::text_schema)]
     text: String,
     /// What it was taken for: an intent of the pack, or `out_of_scope`.
     #[schema(example = "summarization")]
@@ -74,7 +75,7 @@ pub(crate) struct FeedbackBody {
     #[schema(schema_with = kind_schema)]
     feedback_type: FeedbackKind,
     /// Who says so.
-    #[schema(max_length = 256)]
+    #[schema(inline, schema_with = optional_user_id_schema)]
     user_id: Option<String>,
     /// Anything else.
     #[schema(max_length = 2000)]

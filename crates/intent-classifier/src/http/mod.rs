@@ -14,6 +14,7 @@ mod experiments;
 mod feedback;
 mod flags;
 mod health;
+mod history;
 mod intents;
 mod layers;
 mod metering;
@@ -26,6 +27,7 @@ mod routes;
 mod routing;
 mod suspicions;
 mod time;
+mod user_id;
 
 use std::{
     sync::{

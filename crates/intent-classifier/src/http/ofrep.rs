@@ -22,10 +22,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     body::{JsonBody, JsonRequest},
-    classify::check_user_id,
-    conditional::{self, EntityTag},
+    conditional::{self, EntityTag, KnownTag},
     error::{BulkEvaluationProblems, EvaluationProblems, FieldError, Kind, Problem},
     flags::{NamedFlag, Percentage},
+    user_id::check_user_id,
 };
 use crate::config::InputSettings;
 
@@ -143,7 +143,7 @@ async fn evaluate(
 /// The `ETag` changes with any flag and with the context; with `If-None-Match` nothing new is 304.
 #[utoipa::path(
     post, path = "/ofrep/v1/evaluate/flags", tag = "ofrep",
-    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer")),
+    params(KnownTag),
     request_body = EvaluationRequest,
     responses(
         (status = 200, body = BulkEvaluationSuccess),

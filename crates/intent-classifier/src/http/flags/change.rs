@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{Extension, Json, extract::State, http::HeaderMap, response::Response};
 use intent_engine::flags::{FlagChange, FlagSource, FlagState, Rollout};
-use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{NamedFlag, Percentage, Timestamp, read, source_schema};
 use crate::{
@@ -13,12 +13,13 @@ use crate::{
     flags::{FlagDifference, RefreshError},
     http::{
         App,
-        body::{JsonBody, JsonRequest},
+        body::{JsonBody, JsonRequest, given},
         caller::Caller,
-        conditional::expected_revision,
+        conditional::ExpectedRevision,
         error::{
             FieldError, FlagChangeProblems, FlagHistoryProblems, FlagResetProblems, Kind, Problem, RefreshProblems,
         },
+        history::HistoryParameters,
         parameters::QueryParameters,
     },
     storage::FlagAuditEntry,
@@ -26,9 +27,6 @@ use crate::{
 
 /// The largest body of a change, in bytes; what is known fits many times.
 const MAX_BODY_BYTES: usize = 16 * 1024;
-/// How many changes are listed unless the caller says otherwise, and at most.
-const DEFAULT_HISTORY: u32 = 50;
-const MAX_HISTORY: u32 = 1000;
 
 /// What to change; what is left out stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -116,16 +114,6 @@ struct Said {
     rollout_percentage: Option<Percentage>,
 }
 
-/// How much to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct HistoryParameters {
-    /// The most changes to list.
-    #[param(minimum = 1, maximum = 1000, example = 50)]
-    limit: Option<u32>,
-}
-
 /// Changes a feature flag on every replica.
 ///
 /// With `If-Match` only when nobody has changed it since: the `ETag` of an earlier answer, else 409.
@@ -133,7 +121,7 @@ pub(crate) struct HistoryParameters {
     put, path = "/api/v1/feature-flags/{name}", tag = "feature-flags",
     params(
         ("name" = String, Path, description = "The flag", example = "quality_mode"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer, or its revision quoted"),
+        ExpectedRevision,
     ),
     request_body = ChangeBody, responses((status = 200, body = super::FlagAnswer), FlagChangeProblems)
 )]
@@ -141,11 +129,11 @@ pub(in crate::http) async fn change(
     State(app): State<Arc<App>>,
     NamedFlag(flag): NamedFlag,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
+    ExpectedRevision(expected_revision): ExpectedRevision,
     JsonBody(body): JsonBody<ChangeBody>,
 ) -> Result<Response, Problem> {
     let change = body.into_change()?;
-    app.flags.change(flag, change, expected_revision(&headers), &caller.to_string()).await?;
+    app.flags.change(flag, change, expected_revision, &caller.to_string()).await?;
     Ok(read::respond_with(&app, flag, &HeaderMap::new()))
 }
 
@@ -154,7 +142,7 @@ pub(in crate::http) async fn change(
     post, path = "/api/v1/feature-flags/{name}/reset", tag = "feature-flags",
     params(
         ("name" = String, Path, description = "The flag", example = "quality_mode"),
-        ("If-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer, or its revision quoted"),
+        ExpectedRevision,
     ),
     responses((status = 200, body = super::FlagAnswer), FlagResetProblems)
 )]
@@ -162,9 +150,9 @@ pub(in crate::http) async fn reset(
     State(app): State<Arc<App>>,
     NamedFlag(flag): NamedFlag,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
+    ExpectedRevision(expected_revision): ExpectedRevision,
 ) -> Result<Response, Problem> {
-    app.flags.reset(flag, expected_revision(&headers), &caller.to_string()).await?;
+    app.flags.reset(flag, expected_revision, &caller.to_string()).await?;
     Ok(read::respond_with(&app, flag, &HeaderMap::new()))
 }
 
@@ -188,13 +176,9 @@ pub(in crate::http) async fn refresh(State(app): State<Arc<App>>) -> Result<Json
 pub(in crate::http) async fn history(
     State(app): State<Arc<App>>,
     NamedFlag(flag): NamedFlag,
-    QueryParameters(HistoryParameters { limit }): QueryParameters<HistoryParameters>,
+    QueryParameters(parameters): QueryParameters<HistoryParameters>,
 ) -> Result<Json<HistoryAnswer>, Problem> {
-    let limit = limit.unwrap_or(DEFAULT_HISTORY);
-    if !(1..=MAX_HISTORY).contains(&limit) {
-        return Err(Problem::invalid(vec![FieldError::new("limit", format!("must be 1 to {MAX_HISTORY}"))]));
-    }
-    let changes = app.flags.history(flag, limit).await?;
+    let changes = app.flags.history(flag, parameters.limit()?).await?;
     let changes = changes.into_iter().map(HistoryEntry::from).collect();
     Ok(Json(HistoryAnswer { flag: flag.as_str(), changes }))
 }
@@ -217,11 +201,6 @@ impl JsonRequest for ChangeBody {
     fn max_bytes(_: &InputSettings) -> usize {
         MAX_BODY_BYTES
     }
-}
-
-/// Refuses null, which could mean anything.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 impl From<FlagDifference> for Difference {

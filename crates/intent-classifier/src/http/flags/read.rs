@@ -13,11 +13,11 @@ use utoipa::{
 use super::{FlagAnswer, FlagsAnswer, NamedFlag, find};
 use crate::http::{
     App,
-    classify::check_user_id,
-    conditional,
+    conditional::{self, KnownTag},
     error::{AnyProblem, FlagProblems, ParameterProblems, Problem},
     parameters::{PathText, QueryParameters},
     request_id::RequestId,
+    user_id::{UserIdOfPath, must_be_user_id, user_id_schema},
 };
 
 /// Whether a user has a feature, and why.
@@ -54,12 +54,7 @@ pub(crate) struct UserFlags {
 #[into_params(parameter_in = Query)]
 pub(crate) struct CheckParameters {
     /// The user; without one the request itself is the subject, by its `X-Request-ID`.
-    #[param(
-        min_length = 1,
-        max_length = 256,
-        pattern = r"^[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$",
-        example = "user123"
-    )]
+    #[param(schema_with = user_id_schema, example = "user123")]
     user_id: Option<String>,
 }
 
@@ -68,7 +63,7 @@ pub(crate) struct CheckParameters {
 /// The `ETag` changes when any flag does; with `If-None-Match` nothing new is 304.
 #[utoipa::path(
     get, path = "/api/v1/feature-flags", tag = "feature-flags",
-    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer")),
+    params(KnownTag),
     responses((status = 200, body = FlagsAnswer), (status = 304, description = "Nothing has changed"), AnyProblem)
 )]
 pub(in crate::http) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
@@ -81,7 +76,7 @@ pub(in crate::http) async fn list(State(app): State<Arc<App>>, headers: HeaderMa
     get, path = "/api/v1/feature-flags/{name}", tag = "feature-flags",
     params(
         ("name" = String, Path, description = "The flag", example = "quality_mode"),
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer"),
+        KnownTag,
     ),
     responses((status = 200, body = FlagAnswer), (status = 304, description = "It has not changed"), FlagProblems)
 )]
@@ -124,26 +119,15 @@ pub(in crate::http) async fn check(
 /// Tells which features a user has.
 #[utoipa::path(
     get, path = "/api/v1/feature-flags/user/{user_id}", tag = "feature-flags",
-    params((
-        "user_id" = String, Path, description = "The user", example = "user123", min_length = 1, max_length = 256,
-        pattern = r"^[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$"
-    )),
-    responses((status = 200, body = UserFlags), ParameterProblems)
+    params(UserIdOfPath), responses((status = 200, body = UserFlags), ParameterProblems)
 )]
 pub(in crate::http) async fn of_user(
     State(app): State<Arc<App>>,
-    PathText(user_id): PathText,
-) -> Result<Json<UserFlags>, Problem> {
-    must_be_user_id(Some(&user_id))?;
+    UserIdOfPath(user_id): UserIdOfPath,
+) -> Json<UserFlags> {
     let snapshot = app.flags.snapshot();
     let flags = Flag::ALL.map(|flag| (flag.as_str(), snapshot.evaluate(flag, &user_id).enabled)).into();
-    Ok(Json(UserFlags { user_id, flags }))
-}
-
-fn must_be_user_id(user_id: Option<&str>) -> Result<(), Problem> {
-    let mut errors = Vec::new();
-    check_user_id(user_id, &mut errors);
-    if errors.is_empty() { Ok(()) } else { Err(Problem::invalid(errors)) }
+    Json(UserFlags { user_id, flags })
 }
 
 /// Describes [`EvaluationReason`], whose crate knows no OpenAPI.

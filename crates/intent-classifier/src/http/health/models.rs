@@ -13,8 +13,7 @@ use utoipa::ToSchema;
 use super::{
     App,
     draft::{self, Check, Draft},
-    model_statuses,
-    status::{ModelStatus, Status, millis, seconds},
+    status::{Loaded, ModelStatus, Status, millis, seconds},
 };
 use crate::http::error::AnyProblem;
 
@@ -99,17 +98,17 @@ pub(in crate::http) async fn models(State(app): State<Arc<App>>, headers: Header
 
 impl Models {
     fn of(app: &App) -> Self {
-        let serving = app.serving().ok();
-        let statuses = serving.map(|serving| model_statuses(app, serving)).unwrap_or_default();
-        let status = if !statuses.iter().any(|model| model.status.can_answer()) {
+        let loaded = Loaded::of(app);
+        let can_answer = loaded.can_answer();
+        let Loaded { serving, models, version: model_version } = loaded;
+        let status = if !can_answer {
             Status::Unhealthy
-        } else if statuses.iter().any(|model| model.status.is_lacking()) {
+        } else if models.iter().any(|model| model.status.is_lacking()) {
             Status::Degraded
         } else {
             Status::Healthy
         };
-        let model_version = serving.map(|serving| serving.engine().catalog().version().to_string());
-        let counts: Vec<_> = statuses.iter().map(|model| app.metrics.decided_by(model.kind)).collect();
+        let counts: Vec<_> = models.iter().map(|model| app.metrics.decided_by(model.kind)).collect();
         let total_requests = counts.iter().map(|count| count.requests).sum();
         let adaptive_routing = AdaptiveRouting {
             strategy: serving.map(|serving| serving.engine().routing().strategy.as_str()),
@@ -117,7 +116,7 @@ impl Models {
             total_requests,
             fallbacks: counts.iter().map(|count| count.fallbacks).sum(),
         };
-        let models = statuses.into_iter().zip(counts).map(|(model, count)| {
+        let models = models.into_iter().zip(counts).map(|(model, count)| {
             let version = model.status.can_answer().then(|| model_version.clone()).flatten();
             let share = count.requests as f64 / (total_requests as f64).max(1.0);
             (model.kind.as_str(), Model::new(model, version, count.requests, share, count.fallbacks))

@@ -13,11 +13,11 @@ use utoipa::ToSchema;
 use super::{
     App,
     draft::{self, Check, Draft},
-    model_statuses,
-    status::Status,
+    status::{Loaded, Status},
 };
 use crate::{
     http::{Phase, error::AnyProblem},
+    serving::Serving,
     storage::{Access, Fault},
     telemetry::labels::Dependency,
 };
@@ -69,14 +69,14 @@ pub(in crate::http) async fn ready(State(app): State<Arc<App>>, headers: HeaderM
 
 impl Readiness {
     fn of(app: &App) -> Self {
-        let serving = app.serving().ok();
-        let statuses = serving.map(|serving| model_statuses(app, serving)).unwrap_or_default();
-        let can_answer = statuses.iter().any(|model| model.status.can_answer());
-        let models: BTreeMap<&'static str, Part> = statuses
+        let loaded = Loaded::of(app);
+        let can_answer = loaded.can_answer();
+        let Loaded { serving, models, version: model_version } = loaded;
+        let models: BTreeMap<&'static str, Part> = models
             .into_iter()
             .map(|model| (model.kind.as_str(), Part { status: model.status, reason: model.reason }))
             .collect();
-        let parts = serving.map(|_| parts(app)).unwrap_or_default();
+        let parts = serving.map(|serving| parts(app, serving)).unwrap_or_default();
         let lacking = models.iter().chain(&parts).filter(|(_, part)| part.status.is_lacking());
         let affected: Vec<&'static str> = lacking.map(|(name, _)| *name).collect();
         let status = match app.phase.get() {
@@ -86,7 +86,6 @@ impl Readiness {
             Phase::Serving if !affected.is_empty() => "degraded",
             Phase::Serving => "ready",
         };
-        let model_version = serving.map(|serving| serving.engine().catalog().version().to_string());
         Self { status, model_version, affected, models, parts }
     }
 
@@ -109,9 +108,8 @@ impl Readiness {
 }
 
 /// Returns what is neither model nor process.
-fn parts(app: &App) -> BTreeMap<&'static str, Part> {
+fn parts(app: &App, serving: &Serving) -> BTreeMap<&'static str, Part> {
     let healthy = |what: String| Part { status: Status::Healthy, reason: Some(what) };
-    let Ok(serving) = app.serving() else { return BTreeMap::new() };
     let engine = serving.engine();
     let lost = |dependency| {
         let latest = app.health.dependencies.get(dependency)?.latest()?;

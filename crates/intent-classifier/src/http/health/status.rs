@@ -54,6 +54,30 @@ impl Status {
     }
 }
 
+/// The models that are loaded, and how they are doing; nothing while they are being loaded.
+pub(super) struct Loaded<'a> {
+    pub(super) serving: Option<&'a Serving>,
+    /// Cheapest first.
+    pub(super) models: Vec<ModelStatus>,
+    pub(super) version: Option<String>,
+}
+
+impl<'a> Loaded<'a> {
+    pub(super) fn of(app: &'a App) -> Self {
+        let serving = app.serving().ok();
+        Self {
+            serving,
+            models: serving.map(|serving| model_statuses(app, serving)).unwrap_or_default(),
+            version: serving.map(|serving| serving.engine().catalog().version().to_string()),
+        }
+    }
+
+    /// Tells whether any model can answer.
+    pub(super) fn can_answer(&self) -> bool {
+        self.models.iter().any(|model| model.status.can_answer())
+    }
+}
+
 /// Returns how each model is doing, cheapest first.
 pub(in crate::http) fn model_statuses(app: &App, serving: &Serving) -> Vec<ModelStatus> {
     let live = serving.engine().model_status();

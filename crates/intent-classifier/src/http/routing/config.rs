@@ -5,18 +5,19 @@ use std::{collections::BTreeMap, str::FromStr, sync::Arc};
 use axum::{Extension, Json, extract::State, http::HeaderMap, response::Response};
 use intent_engine::StrategyName;
 use intent_model::ModelKind;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     config::InputSettings,
     http::{
         App,
-        body::{JsonBody, JsonRequest},
+        body::{JsonBody, JsonRequest, given},
         caller::Caller,
-        conditional::{self, expected_revision},
+        conditional::{self, ExpectedRevision, KnownTag},
         error::{FieldError, HistoryProblems, Problem, RoutingChangeProblems, ServiceProblems},
+        history::HistoryParameters,
         parameters::QueryParameters,
         time::Timestamp,
     },
@@ -26,9 +27,6 @@ use crate::{
 
 /// The largest body of a change, in bytes; what is known fits many times.
 const MAX_BODY_BYTES: usize = 64 * 1024;
-/// How many changes are listed unless the caller says otherwise, and at most.
-const DEFAULT_HISTORY: u32 = 50;
-const MAX_HISTORY: u32 = 1000;
 
 /// What the router goes by.
 #[derive(Debug, Serialize, ToSchema)]
@@ -156,20 +154,10 @@ struct HistoryEntry {
     to: Option<Value>,
 }
 
-/// How much to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct HistoryParameters {
-    /// The most changes to list.
-    #[param(minimum = 1, maximum = 1000, example = 50)]
-    limit: Option<u32>,
-}
-
 /// Shows what the router goes by.
 #[utoipa::path(
     get, path = "/api/v1/intents/routing/config", tag = "routing",
-    params(("If-None-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer")),
+    params(KnownTag),
     responses((status = 200, body = RoutingAnswer), (status = 304, description = "Nothing has changed"), ServiceProblems)
 )]
 pub(in crate::http) async fn show(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
@@ -182,17 +170,16 @@ pub(in crate::http) async fn show(State(app): State<Arc<App>>, headers: HeaderMa
 /// With `If-Match` only when nobody has changed it since: the `ETag` of an earlier answer, else 409.
 #[utoipa::path(
     put, path = "/api/v1/intents/routing/config", tag = "routing",
-    params(("If-Match" = Option<String>, Header, description = "The `ETag` of an earlier answer, or its revision quoted")),
+    params(ExpectedRevision),
     request_body = RoutingBody, responses((status = 200, body = RoutingAnswer), RoutingChangeProblems)
 )]
 pub(in crate::http) async fn change(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
+    ExpectedRevision(expected_revision): ExpectedRevision,
     JsonBody(body): JsonBody<RoutingBody>,
 ) -> Result<Response, Problem> {
     let change = body.into_change()?;
-    let expected_revision = expected_revision(&headers);
     let engine = app.serving()?.engine();
     app.routing.change(change, expected_revision, &caller.to_string()).await?;
     app.routing.apply(engine);
@@ -207,13 +194,9 @@ pub(in crate::http) async fn change(
 )]
 pub(in crate::http) async fn history(
     State(app): State<Arc<App>>,
-    QueryParameters(HistoryParameters { limit }): QueryParameters<HistoryParameters>,
+    QueryParameters(parameters): QueryParameters<HistoryParameters>,
 ) -> Result<Json<RoutingHistory>, Problem> {
-    let limit = limit.unwrap_or(DEFAULT_HISTORY);
-    if !(1..=MAX_HISTORY).contains(&limit) {
-        return Err(Problem::invalid(vec![FieldError::new("limit", format!("must be 1 to {MAX_HISTORY}"))]));
-    }
-    let changes = app.routing.history(limit).await?.into_iter().map(HistoryEntry::from).collect();
+    let changes = app.routing.history(parameters.limit()?).await?.into_iter().map(HistoryEntry::from).collect();
     Ok(Json(RoutingHistory { changes }))
 }
 
@@ -294,11 +277,6 @@ fn by_model(
 ) -> BTreeMap<ModelKind, Option<f64>> {
     let read = |(name, value): (String, Option<f64>)| Some((parse(&format!("{field}.{name}"), &name, errors)?, value));
     values.into_iter().filter_map(read).collect()
-}
-
-/// Refuses null, which could mean anything.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Writes 0.85 as 0.85 and not with the digits that only single precision made.
