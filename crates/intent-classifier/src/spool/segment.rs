@@ -72,9 +72,8 @@ impl Segment {
         let length = self.file.metadata()?.len();
         let written = (&self.file).write_all(bytes).and_then(|()| self.file.sync_data());
         if written.is_err() {
-            self.file.set_len(length)?;
-            // Whether this is on the disk cannot be known when the disk fails; the next use of the file finds out.
-            let _ = self.file.sync_data();
+            // What comes of it cannot be known when the disk fails; nothing is ever written behind it.
+            let _ = self.file.set_len(length).and_then(|()| self.file.sync_data());
         }
         written
     }
@@ -116,4 +115,35 @@ impl Segment {
 /// Makes what was created or deleted in a folder last.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::spool::SpoolError;
+
+    #[test]
+    fn a_device_without_space_is_a_full_disk() {
+        let path = PathBuf::from("/dev/full");
+        let file = OpenOptions::new().read(true).append(true).open(&path).expect("Linux has it");
+        let error = Segment { path: path.clone(), file }.append(b"a record").expect_err("there is no space");
+        let error = SpoolError::of(&path, error);
+        assert!(matches!(error, SpoolError::DiskFull { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_process_that_has_it_and_then_to_the_next() {
+        let folder = TempDir::new().expect("there is room for a folder");
+        let segment = Segment::create(folder.path()).expect("a file can be made");
+        segment.append(b"a record").expect("there is space");
+        assert!(Segment::take_over_all(folder.path()).expect("readable").is_empty(), "it is taken");
+        drop(segment);
+        let taken = Segment::take_over_all(folder.path()).expect("readable");
+        assert_eq!(taken.len(), 1);
+        taken[0].delete().expect("it is there");
+        drop(taken);
+        assert!(Segment::take_over_all(folder.path()).expect("readable").is_empty());
+    }
 }

@@ -189,3 +189,19 @@ async fn a_disk_that_is_full_is_a_507_and_not_a_promise() {
     assert_eq!(spooled.status(), 202);
     assert_eq!(body_of(spooled).await, json!({"feedback_id": ID, "status": "spooled"}));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feedback_is_deleted_when_it_is_older_than_it_may_become() {
+    let url = crate::postgres::database();
+    let server = Server::with(&[("DATABASE_URL", &url)]);
+    store(&server, &correction()).await;
+    let recent = with(correction(), "feedback_id", json!("0199d2f4-5b7c-7cc3-98c4-dc0c0c073990"));
+    store(&server, &recent).await;
+    drop(server);
+    let two_days_ago = "UPDATE feedback SET received_at_ms = received_at_ms - 2 * 86400000 WHERE id = ";
+    crate::postgres::execute(&url, &format!("{two_days_ago}'{ID}'"));
+
+    let server = Server::with(&[("DATABASE_URL", &url), ("FEEDBACK_RETENTION_DAYS", "1")]);
+    assert_eq!(server.wait_for_log("old feedback and exposures were deleted")["deleted"], 1);
+    assert_eq!(stats(&server).await["total"], 1);
+}

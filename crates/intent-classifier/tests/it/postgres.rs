@@ -34,6 +34,11 @@ pub(crate) fn database() -> String {
     format!("postgres://postgres@localhost:5432/{name}?host={host}")
 }
 
+/// Runs SQL in the database with this URL.
+pub(crate) fn execute(url: &str, sql: &str) {
+    run(Command::new("psql").args(["--quiet", "--no-psqlrc", "-v", "ON_ERROR_STOP=1", "-c", sql, url]));
+}
+
 /// A cluster of its own, with one empty database, reached over TCP; stopped when dropped.
 pub(crate) struct Cluster {
     folder: TempDir,

@@ -122,3 +122,53 @@ async fn a_process_that_is_killed_loses_nothing_that_was_accepted() {
 async fn a_hundred_kills_lose_nothing_that_was_accepted() {
     nothing_is_lost_or_doubled(100).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_disk_damaged_or_the_database_contradicts_is_set_aside_and_the_rest_is_stored() {
+    let data = TempDir::new().expect("there is room for a folder");
+    let data_directory = data.path().to_str().expect("a path in UTF-8");
+    let nowhere = [
+        ("DATA_DIR", data_directory),
+        ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
+        ("DATABASE_TIMEOUT_MS", "20"),
+    ];
+    let server = Server::with(&nowhere[..1]);
+    crate::feedback::store(&server, &feedback(3)).await;
+    drop(server);
+    let server = Server::with(&nowhere);
+    for number in 0..3 {
+        assert_eq!(server.post_json(FEEDBACK, &feedback(number)).await.status(), 202);
+    }
+    let mut contradiction = feedback(3);
+    contradiction["correct_intent"] = json!("out_of_scope");
+    assert_eq!(server.post_json(FEEDBACK, &contradiction).await.status(), 202);
+    drop(server);
+
+    let folder = data.path().join("spool");
+    let files = || -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(&folder).expect("there is a spool");
+        entries.map(|entry| entry.expect("it can be listed").path()).collect()
+    };
+    let [spool] = &files()[..] else { panic!("{:?}", files()) };
+    let mut bytes = std::fs::read(spool).expect("readable");
+    let needle = b"text 1 ";
+    let place = bytes.windows(needle.len()).position(|window| window == needle).expect("it is there");
+    bytes[place] = b'T';
+    // The end of the last record was never written.
+    bytes.extend_from_within(..20);
+    std::fs::write(spool, &bytes).expect("writable");
+
+    let server = Server::with(&nowhere[..1]);
+    assert_eq!(server.wait_for_log("the end of the spool was never written whole: it is cut off")["torn_bytes"], 20);
+    for kind in ["damaged", "rejected"] {
+        let kept = server.wait_for_log(&format!("spooled feedback is {kind} and was set aside"));
+        let kept = std::fs::read(kept["kept"].as_str().expect("a path")).expect("it is kept");
+        let wanted: &[u8] = if kind == "damaged" { b"Text 1 " } else { b"out_of_scope" };
+        assert!(kept.windows(wanted.len()).any(|window| window == wanted), "{}", String::from_utf8_lossy(&kept));
+    }
+    let deadline = tokio::time::Instant::now() + crate::server::PATIENCE;
+    while crate::feedback::stats(&server).await["spooled"] != 0 {
+        assert!(tokio::time::Instant::now() < deadline, "the spool is not replayed");
+    }
+    assert_eq!(crate::feedback::stats(&server).await["total"], 3, "numbers 0, 2 and 3");
+}
