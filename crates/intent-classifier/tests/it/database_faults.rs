@@ -64,6 +64,16 @@ impl Service {
         assert_eq!(refused.status(), 503);
         assert!(refused.headers().contains_key("retry-after"));
         assert_eq!(body_of(refused).await["type"], "urn:intent-classifier:problem:storage-unavailable");
+        self.refuses_changes().await;
+    }
+
+    /// Flags answer as they were; changing them is refused.
+    async fn refuses_changes(&self) {
+        const FLAG: &str = "/api/v1/feature-flags/quality_mode";
+        assert_eq!(self.server.get(FLAG).send().await.expect("the server answers").status(), 200);
+        let refused = self.server.put(FLAG).json(&json!({"enabled": true})).send().await.expect("the server answers");
+        assert_eq!(refused.status(), 503);
+        assert!(refused.headers().contains_key("retry-after"));
     }
 
     async fn until_degraded(&self) {
@@ -145,6 +155,7 @@ async fn a_database_that_becomes_a_standby_and_is_promoted() {
         assert_eq!(service.send().await, 202);
     }
     assert!(stats(&service.server).await["total"].as_u64() > Some(0), "reading goes on");
+    service.refuses_changes().await;
     cluster.execute("ALTER DATABASE test RESET default_transaction_read_only");
     cluster.execute(cut);
     service.recovers_and_has_lost_nothing().await;

@@ -151,3 +151,24 @@ async fn of_changes_that_start_from_the_same_revision_one_is_made_and_the_others
         until(replica, flag, &last).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_nobody_announces_is_seen_all_the_same() {
+    let url = postgres::database();
+    let server = Server::with(&[("DATABASE_URL", &url), ("DATABASE_POLL_INTERVAL_MS", "50")]);
+    store(&server, &correction("any text")).await;
+    // Without `NOTIFY`.
+    postgres::execute(
+        &url,
+        r#"BEGIN;
+           INSERT INTO revisions VALUES ('flags', 7);
+           INSERT INTO documents
+           VALUES ('flags', 'quality_mode', '{"enabled":true,"rollout_percentage":33}', 7, 0, 'nobody');
+           COMMIT"#,
+    );
+    let rollout = async |server: &Server| {
+        let flag = server.get("/api/v1/feature-flags/quality_mode").send().await.expect("the server answers");
+        body_of(flag).await["rollout_percentage"].clone()
+    };
+    until(&server, rollout, &json!(33)).await;
+}
