@@ -49,11 +49,11 @@ async fn another_password_or_no_redis_at_all_is_no_reason_not_to_start() {
         let address = [&address[..], &[("HEALTH_CHECK_INTERVAL_MS", "100")]].concat();
         Server::with(&[&address[..], &[("REDIS_PASSWORD", password)]].concat())
     };
-    let wrong = with("wrong");
+    let wrong = with("hunter2");
     eventually("health tells of it, and not the password", async || {
         let health = wrong.get("/health/dependencies").send().await.expect("the server answers");
         let health = body_of(health).await;
-        assert!(!health.to_string().contains("wrong"), "{health}");
+        assert!(!health.to_string().contains("hunter2"), "{health}");
         health["redis"]["status"] == "unhealthy"
     })
     .await;

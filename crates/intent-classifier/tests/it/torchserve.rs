@@ -27,12 +27,17 @@ struct Service {
     asked: AtomicU32,
 }
 
+/// Starts a server that has a model server and one more setting. Nobody answers where its management is looked for.
+fn start_server(port: u16, setting: (&str, &str)) -> Server {
+    let port = port.to_string();
+    let address = [("TORCHSERVE_PORT", port.as_str()), ("TORCHSERVE_MANAGEMENT_PORT", "1")];
+    Server::with(&[&[("USE_TORCHSERVE", "true"), setting][..], &address].concat())
+}
+
 impl Service {
     fn start(port: u16) -> Self {
         // Long enough for a model server that is well on a busy machine.
-        let limit = ("TORCHSERVE_TIMEOUT_MS", "500");
-        let settings = [("USE_TORCHSERVE", "true"), ("TORCHSERVE_PORT", &port.to_string()), limit];
-        Self { server: Server::with(&settings), asked: AtomicU32::new(0) }
+        Self { server: start_server(port, ("TORCHSERVE_TIMEOUT_MS", "500")), asked: AtomicU32::new(0) }
     }
 
     async fn ask(&self) -> Value {
@@ -143,8 +148,7 @@ async fn every_text_of_a_batch_is_answered_while_the_model_server_is_away() {
 #[tokio::test]
 async fn health_tells_whether_the_model_server_classifies() {
     let stub = Stub::start(Act::Answer(SCORES)).await;
-    let settings = [("USE_TORCHSERVE", "true"), ("TORCHSERVE_PORT", &stub.port().to_string())];
-    let server = Server::with(&[&settings[..], &[("HEALTH_CHECK_INTERVAL_MS", "100")]].concat());
+    let server = start_server(stub.port(), ("HEALTH_CHECK_INTERVAL_MS", "100"));
     let torchserve = async || {
         let response = server.get("/health/dependencies").send().await.expect("the server answers");
         crate::server::json(response).await["torchserve"]["status"].clone()
