@@ -38,6 +38,8 @@ use crate::{
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait when the process has no file descriptor left for a new connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// What a process gets that writes beyond its limit of a file's size; the number is the same on Linux and macOS.
+const SIGXFSZ: i32 = 25;
 
 /// Serves until a stop signal arrives and requests in flight are answered.
 ///
@@ -52,6 +54,8 @@ pub(crate) fn run(
     let runtime = runtime::Builder::new_multi_thread().enable_all().thread_name("http").build()?;
     runtime.block_on(async {
         let (stop, hangup) = (stop_signal()?, signal(SignalKind::hangup())?);
+        // Whoever has listened once is not killed by it: a limit (`ulimit -f`, `LimitFSIZE=`) is then a full disk.
+        drop(signal(SignalKind::from_raw(SIGXFSZ))?);
         let address = settings.server.address();
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         info!(

@@ -130,6 +130,7 @@ impl Writer {
             Some(segment) => segment,
             None => self.create()?,
         };
+        let is_new = segment.bytes().is_ok_and(|bytes| bytes == 0);
         let outcome = segment.append(&bytes).map_err(|error| SpoolError::of(segment.path(), error));
         match &outcome {
             Ok(()) => {
@@ -139,6 +140,8 @@ impl Writer {
                     self.close();
                 }
             }
+            // Nothing in it was accepted. While the disk is full every request makes a file: none is left over.
+            Err(_) if is_new && segment.delete().is_ok() => {}
             // What the disk made of it cannot be known: nothing is written behind it.
             Err(_) => self.closed.push(Arc::new(segment)),
         }

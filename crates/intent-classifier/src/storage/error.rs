@@ -125,8 +125,13 @@ fn fault_of_postgres(code: &str) -> Option<Fault> {
 
 /// Reads a result code (sqlite.org/rescode.html).
 fn fault_of_sqlite(code: Option<&str>) -> Option<Fault> {
+    let code = code?.parse::<u32>().ok()?;
+    // IOERR_WRITE, IOERR_FSYNC, IOERR_DIR_FSYNC: the disk takes nothing, which says nothing of reading.
+    if matches!(code, 778 | 1034 | 1290) {
+        return Some(Fault::ReadOnly);
+    }
     // The low byte is the primary code; the rest says more.
-    match code?.parse::<u32>().ok()? & 0xff {
+    match code & 0xff {
         // BUSY, LOCKED
         5 | 6 => Some(Fault::Slow),
         // READONLY

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use sqlx::{
-    PgPool, SqlitePool,
+    Connection, PgPool, SqlitePool,
     pool::PoolOptions,
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -43,6 +43,11 @@ fn options<DB: sqlx::Database>(settings: &DatabaseSettings) -> PoolOptions<DB> {
         .acquire_timeout(settings.timeout())
         .idle_timeout(IDLE_TIMEOUT)
         .max_lifetime(MAX_LIFETIME)
+        // SQLite ends a transaction by itself when the disk fails. The driver then takes it for an open one for as long as
+        // the connection lives, and begins no other.
+        .before_acquire(|connection: &mut DB::Connection, _| {
+            Box::pin(async move { Ok(!connection.is_in_transaction()) })
+        })
 }
 
 /// An accepted change must survive a power failure: every commit is synced.

@@ -18,6 +18,7 @@ mod feedback;
 mod flag_effects;
 mod flags;
 mod flags_command;
+mod full_disk;
 mod health;
 mod learning;
 mod metrics;

@@ -111,6 +111,15 @@ impl Server {
         assert!(status.success(), "the server is running");
     }
 
+    /// Limits how large a file the server may make, in bytes: `prlimit` of util-linux.
+    pub(crate) fn limit_file_size(&self, limit: Option<u64>) {
+        // The soft limit alone, which anybody may raise again.
+        let limit = limit.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let (id, limit) = (self.process.id().to_string(), format!("--fsize={limit}:"));
+        let status = std::process::Command::new("prlimit").args(["--pid", &id, &limit]).status();
+        assert!(status.expect("`prlimit` is part of every Linux").success(), "the server is running");
+    }
+
     /// Waits until the process has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let deadline = tokio::time::Instant::now() + PATIENCE;
