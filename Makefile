@@ -83,13 +83,17 @@ test-schemathesis: ## Call every operation 20,000 times with generated requests,
 	scripts/test-schemathesis target/debug/intent-classifier
 
 .PHONY: test-torchserve
-test-torchserve: $(ENCODER_DIR)/encoder.json ## Serve an exported archive by the real TorchServe and compare its answers
+test-torchserve: system ## Serve an exported archive by the real TorchServe and compare its answers
+	@scripts/install-system-packages torchserve
 	@$(MAKE) --no-print-directory $(ENCODER_SOURCE)/model.safetensors
-	scripts/test-torchserve $(ENCODER_SOURCE)
+	cargo build --locked
+	scripts/test-torchserve target/debug/intent-classifier $(ENCODER_SOURCE)
 
 .PHONY: test-open-inference
 test-open-inference: system ## Ask a real MLServer over the Open Inference Protocol
-	scripts/test-open-inference
+	@scripts/install-system-packages venv
+	cargo build --locked
+	scripts/test-open-inference target/debug/intent-classifier
 
 # For single rows: make accuracy DATA=DIR ROWS="banking77 clinc150-distilbert"
 .PHONY: accuracy
