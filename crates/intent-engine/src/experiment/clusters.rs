@@ -39,7 +39,7 @@ impl Clusters {
     }
 
     /// Returns the squared standard error of the mean; infinite without observations.
-    pub(super) fn squared_error(&self) -> f64 {
+    pub(crate) fn squared_error(&self) -> f64 {
         let Some(mean) = self.mean() else { return f64::INFINITY };
         let spread = self.total_squared - 2.0 * mean * self.product + mean * mean * self.observations_squared;
         // Rounding may leave a little less than nothing.
@@ -48,7 +48,7 @@ impl Clusters {
 
     /// Returns these and two subjects who found an answer right and two who found one wrong (Agresti and Coull 1998):
     /// a share of exactly 0 or 1 is not known without error.
-    pub(super) fn with_pseudo_subjects(mut self) -> Self {
+    pub(crate) fn with_pseudo_subjects(mut self) -> Self {
         [1.0, 1.0, 0.0, 0.0].into_iter().for_each(|right| self.add(1.0, right));
         self
     }

@@ -19,6 +19,7 @@ use crate::{
 
 pub use clusters::Clusters;
 pub use results::{Difference, GroupOutcome, GroupResult, Recommendation, Results};
+pub(crate) use statistics::one_sided_multiplier;
 pub use statistics::{confidence_sequence_multiplier, sample_ratio_p_value};
 
 /// The experiment on routing strategies.

@@ -18,6 +18,16 @@ pub fn confidence_sequence_multiplier(observations: u64, alpha: f64) -> f64 {
     (2.0 * (n_rho_squared + 1.0) / n_rho_squared * ((n_rho_squared + 1.0).sqrt() / alpha).ln()).sqrt()
 }
 
+/// Returns by how many standard errors a mean from `observations` observations may exceed the truth, at any time, with
+/// probability 1 - `alpha`: the one-sided kind of [`confidence_sequence_multiplier`] (the same paper, proposition B.1),
+/// tightest after about `tightest_at` observations. `observations` must be at least 1.
+pub(crate) fn one_sided_multiplier(observations: u64, alpha: f64, tightest_at: f64) -> f64 {
+    let n = observations as f64;
+    let log = -2.0 * (2.0 * alpha).ln();
+    let n_rho_squared = n * (log + (log + 1.0).ln()) / tightest_at;
+    (2.0 * (n_rho_squared + 1.0) / n_rho_squared * ((n_rho_squared + 1.0).sqrt() / (2.0 * alpha)).ln_1p()).sqrt()
+}
+
 /// Returns the probability of group sizes at least as uneven as `observed`, when the shares are `expected` (summing to 1):
 /// Pearson's chi-squared test. A value under 0.001 says that the assignment or the counting is broken (Fabijan et al.
 /// 2019, "Diagnosing Sample Ratio Mismatch in Online Controlled Experiments").
@@ -43,6 +53,15 @@ mod tests {
         for (observations, expected) in [(500, 3.8551), (5_000, 3.0352), (50_000, 3.2417)] {
             let multiplier = confidence_sequence_multiplier(observations, 0.05);
             assert!((multiplier - expected).abs() < 5e-5, "{multiplier} at {observations}");
+        }
+    }
+
+    #[test]
+    fn a_one_sided_bound_is_tighter_than_a_two_sided_one_and_wider_than_one_for_a_single_look() {
+        for observations in [500, 5_000, 50_000] {
+            let one_sided = one_sided_multiplier(observations, 0.05, TIGHTEST_AT);
+            let two_sided = confidence_sequence_multiplier(observations, 0.05);
+            assert!(1.645 < one_sided && one_sided < two_sided, "{one_sided} and {two_sided} at {observations}");
         }
     }
 

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{BUCKETS, Flag, FlagSet, bucket};
 
 /// A share of the subjects, in steps of 0.001 %.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
 pub struct Rollout {
     buckets: u32,
 }
@@ -33,6 +34,20 @@ impl Rollout {
     /// Returns the share in percent.
     pub fn percent(self) -> f64 {
         f64::from(self.buckets) * 100.0 / f64::from(BUCKETS)
+    }
+}
+
+impl TryFrom<f64> for Rollout {
+    type Error = String;
+
+    fn try_from(percent: f64) -> Result<Self, Self::Error> {
+        Self::from_percent(percent)
+    }
+}
+
+impl From<Rollout> for f64 {
+    fn from(rollout: Rollout) -> Self {
+        rollout.percent()
     }
 }
 
