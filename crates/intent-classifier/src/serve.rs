@@ -84,6 +84,10 @@ pub(crate) fn run(
         }
         tokio::spawn(feedback::replay_spool(app.feedback.clone()));
         tokio::spawn(feedback::keep_retention(app.storage.clone(), settings.feedback.clone()));
+        tokio::spawn(feedback::complete_feedback(app.storage.clone(), {
+            let app = Arc::clone(&app);
+            move |request_id| app.known_decisions.of(request_id)
+        }));
         tokio::spawn(feedback::follow_corrections(app.storage.clone(), {
             let app = Arc::clone(&app);
             // Whoever took the correction has told the others already.

@@ -1,5 +1,6 @@
 //! Feedback from its arrival to the database, and what follows from it.
 
+mod completion;
 mod corrections;
 mod intake;
 mod known_decisions;
@@ -8,6 +9,7 @@ mod replay;
 mod retention;
 
 pub(crate) use self::{
+    completion::run as complete_feedback,
     corrections::follow as follow_corrections,
     intake::{Accepted, Intake, IntakeError},
     known_decisions::KnownDecisions,

@@ -118,7 +118,8 @@ impl FeedbackPosition {
 
 impl Storage {
     /// Stores feedback, all or none, and returns what became of each. Storing it again changes nothing. A correction
-    /// becomes visible to the other replicas, which drop their cached answers to its text.
+    /// becomes visible to the other replicas, which drop their cached answers to its text. Where it does not say which model
+    /// answered, the exposure of the same request does, if there is one.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not take it; nothing is stored then as far as the database said.
@@ -126,7 +127,11 @@ impl Storage {
         const INSERT: &str = "INSERT INTO feedback (id, request_id, text, original_intent, correct_intent, \
             original_confidence, kind, user_id, comment, context, model, model_version, experiment_group, \
             learn, received_at_ms, correction_revision) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (id) DO NOTHING";
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+            COALESCE($11, (SELECT model FROM exposures WHERE request_id = $2)), \
+            COALESCE($12, (SELECT model_version FROM exposures WHERE request_id = $2)), \
+            COALESCE($13, (SELECT experiment_group FROM exposures WHERE request_id = $2)), \
+            $14, $15, $16) ON CONFLICT (id) DO NOTHING";
         const SAID: &str = "SELECT text, original_intent, correct_intent, kind, request_id, user_id, comment \
             FROM feedback WHERE id = $1";
         let has_corrections = feedback.iter().any(|one| one.kind == FeedbackKind::Correction);

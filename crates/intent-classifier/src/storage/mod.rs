@@ -5,6 +5,7 @@
 //! known to be away is not asked at all, so that callers can answer at once without it.
 
 mod access;
+mod answers;
 mod api_keys;
 mod changes;
 mod dialect;
@@ -35,6 +36,7 @@ use self::pool::Pool;
 #[expect(unused_imports, reason = "its callers follow")]
 pub(crate) use self::{
     access::{Access, StorageStatus},
+    answers::AnswerOfFeedback,
     api_keys::{ApiKey, NewApiKey},
     changes::{Revisions, Topic},
     documents::{Change, ChangeError, Changed, Document, DocumentChange, Documents},

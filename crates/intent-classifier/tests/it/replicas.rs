@@ -1,12 +1,14 @@
 //! Three server processes on one Postgres.
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
     api_keys,
-    feedback::store,
+    feedback::{stats, store},
     flags::{FLAGS, await_database, get, set},
     postgres,
+    program::{program, run_with_input},
     server::{PATIENCE, Server, json as body_of},
     token::SECRET,
 };
@@ -171,4 +173,52 @@ async fn a_change_that_nobody_announces_is_seen_all_the_same() {
         body_of(flag).await["rollout_percentage"].clone()
     };
     until(&server, rollout, &json!(33)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feedback_through_another_replica_is_kept_with_what_answered_the_request() {
+    let url = postgres::database();
+    let with = |more: &[(&str, &str)]| Server::with(&[&[("DATABASE_URL", url.as_str())], more].concat());
+    let ask = async |server: &Server| {
+        let request = json!({"text": "refund", "context": {"locale": "de"}});
+        body_of(server.post_json("/api/v1/intents/classify", &request).await).await["request_id"].clone()
+    };
+    let confirmation = |request_id: Value| {
+        json!({
+            "request_id": request_id, "text": "refund", "original_intent": "refund", "correct_intent": "refund",
+            "feedback_type": "confirmation",
+        })
+    };
+    let by_rules = async |server: &Server| stats(server).await["by_model"]["rules"]["total"].clone();
+    let (one, other) = (with(&[]), with(&[]));
+    store(&other, &confirmation(ask(&one).await)).await;
+    // The replica that answered sees it and says what it knows.
+    until(&other, by_rules, &json!(1)).await;
+
+    // One that answered as part of an experiment may be gone.
+    let mut exposed = with(&[("AB_TEST_PERCENTAGE", "1")]);
+    await_database(&exposed).await;
+    let request_id = ask(&exposed).await;
+    exposed.signal("TERM");
+    assert!(exposed.ended().await.success());
+    store(&other, &confirmation(request_id)).await;
+    assert_eq!(by_rules(&other).await, json!(2));
+
+    let folder = TempDir::new().expect("there is room for a folder");
+    let mut export = program(folder.path());
+    let output = run_with_input(export.env("DATABASE_URL", &url).args(["export", "feedback"]), "");
+    let lines: Vec<Value> = String::from_utf8(output.stdout)
+        .expect("UTF-8")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let [remembered, exposed] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(
+        (&remembered["experiment_group"], &remembered["context"]),
+        (&json!("control"), &json!({"locale": "de"}))
+    );
+    for line in [remembered, exposed] {
+        assert_eq!(line["model"], "rules", "{line}");
+        assert!(line["model_version"].is_string() && line["experiment_group"].is_string(), "{line}");
+    }
 }

@@ -4,7 +4,7 @@ use intent_engine::experiment::Clusters;
 use uuid::Uuid;
 
 use super::{Database, on_both_databases};
-use crate::storage::{Exposure, Feedback, FeedbackKind};
+use crate::storage::{Exposure, Feedback, FeedbackKind, FeedbackPosition};
 
 fn exposure(number: u32, group: &str) -> Exposure {
     Exposure {
@@ -44,6 +44,22 @@ fn opinion(number: u32, kind: FeedbackKind) -> Feedback {
 }
 
 on_both_databases! {
+    async fn feedback_is_kept_with_the_model_that_the_exposure_of_its_request_names(database: Database) {
+        let storage = database.open().await;
+        storage.store_exposures(&[exposure(1, "balanced")]).await.expect("stored");
+        let said_by_itself = Feedback { model: Some("linear".to_owned()), ..opinion(1, FeedbackKind::Correction) };
+        let other_id = Feedback { id: Uuid::from_u128(900), ..said_by_itself };
+        let opinions = [opinion(1, FeedbackKind::Confirmation), opinion(2, FeedbackKind::Confirmation), other_id];
+        storage.store_feedback(&opinions).await.expect("stored");
+        let found = storage.feedback_after(&FeedbackPosition::default(), 10).await.expect("readable");
+        let known = |one: &Feedback| (one.model.clone(), one.model_version.clone(), one.experiment_group.clone());
+        let [exposed, unknown, said] = &found[..] else { panic!("{found:?}") };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(known(exposed), (text("rules"), text("v1"), text("balanced")));
+        assert_eq!(known(unknown), (None, None, None));
+        assert_eq!(known(said), (text("linear"), text("v1"), text("balanced")));
+    }
+
     async fn groups_are_added_up_with_what_users_said(database: Database) {
         let storage = database.open().await;
         let mut exposures: Vec<Exposure> = (1..=10).map(|number| exposure(number, "control")).collect();

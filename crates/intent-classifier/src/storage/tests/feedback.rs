@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::{Database, on_both_databases, until};
 use crate::storage::{
-    Feedback, FeedbackKind, FeedbackPosition, FeedbackTotals, IntentPairTotal, ModelTotal, Stored, Topic,
+    AnswerOfFeedback, Feedback, FeedbackKind, FeedbackPosition, FeedbackTotals, IntentPairTotal, ModelTotal, Stored,
+    Topic,
 };
 
 /// Feedback number `number`, a correction when that is odd.
@@ -34,6 +35,33 @@ fn all(count: u32) -> Vec<Feedback> {
 }
 
 on_both_databases! {
+    async fn what_is_found_out_later_completes_feedback_and_changes_nothing_that_is_known(database: Database) {
+        let storage = database.open().await;
+        let bare = |number| Feedback {
+            model: None, model_version: None, experiment_group: None, context: None, ..feedback(number)
+        };
+        let nameless = Feedback { request_id: None, ..bare(4) };
+        storage.store_feedback(&[bare(1), feedback(2), bare(3), nameless.clone()]).await.expect("stored");
+        let without = async |since| storage.feedback_without_answer(since, 10).await.expect("readable");
+        let pair = |number| (feedback(number).id, feedback(number).request_id.expect("it names one"));
+        assert_eq!(without(UNIX_EPOCH).await, [pair(3), pair(1)]);
+        assert_eq!(without(UNIX_EPOCH + Duration::from_secs(2)).await, [pair(3)]);
+
+        let answer = |number, context: Option<&str>| AnswerOfFeedback {
+            feedback: feedback(number).id, model: "hybrid".to_owned(), model_version: "v9".to_owned(),
+            experiment_group: "balanced".to_owned(), context: context.map(str::to_owned),
+        };
+        let answers = [answer(1, Some("{}")), answer(2, None), answer(9, None)];
+        storage.complete_feedback(&answers).await.expect("stored");
+        let complete = Feedback {
+            model: Some("hybrid".to_owned()), model_version: Some("v9".to_owned()),
+            experiment_group: Some("balanced".to_owned()), context: Some("{}".to_owned()), ..feedback(1)
+        };
+        let found = storage.feedback_after(&FeedbackPosition::default(), 10).await.expect("readable");
+        assert_eq!(found, [complete, feedback(2), bare(3), nameless]);
+        assert_eq!(without(UNIX_EPOCH).await, [pair(3)]);
+    }
+
     async fn feedback_comes_back_as_it_was_given(database: Database) {
         let storage = database.open().await;
         let bare = Feedback {
