@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use intent_model::{ModelKind, directory::ModelDirectory};
+use intent_model::{
+    ModelKind,
+    directory::{Content, Manifest, ModelDirectory},
+};
 use intent_training::{
     dataset::Dataset,
     fine_tune::{Options, Place, train_classifier},
@@ -90,6 +93,41 @@ pub(super) fn run(
         entry: version::entry(&classifier.fitted, path),
         files: classifier.files(path)?,
     })
+}
+
+/// Takes the fine-tuned classifier of the version that serves over into a version that is trained without `--fine-tune`, so
+/// that learning from feedback takes no model away. `None` when there is none, or it is for other intents.
+pub(super) fn keep(directory: &ModelDirectory, dataset: &Dataset) -> anyhow::Result<Option<ReadyModel>> {
+    let Some(current) = directory.open_current()? else { return Ok(None) };
+    let Manifest { version, labels, models, files, .. } = current.manifest();
+    let Some(entry) = models.get(&ModelKind::Distilbert) else { return Ok(None) };
+    let Some(path) = &entry.path else { return Ok(None) };
+    if *labels != dataset.labels {
+        output::note(&format!(
+            "`distilbert` of `{version}` is for other intents: the new version has none; `--fine-tune` trains one"
+        ));
+        return Ok(None);
+    }
+    output::note(&format!(
+        "`distilbert` is that of `{version}`, which has not seen this feedback; `--fine-tune` trains it anew"
+    ));
+    let folder = format!("{path}/");
+    let of_it = files.keys().filter(|name| *name == path || name.starts_with(&folder));
+    let files = of_it.map(|name| (name.clone(), Content::CopyOf(current.folder().join(name)))).collect();
+    Ok(Some(ReadyModel { kind: ModelKind::Distilbert, entry: entry.clone(), files }))
+}
+
+/// Says when the version that serves has a fine-tuned classifier, which one that is trained without `--fine-tune` lacks.
+pub(super) fn tell_of_loss(directory: &ModelDirectory) {
+    // A directory that cannot be read is no reason not to train into it.
+    let Ok(Some(current)) = directory.open_current() else { return };
+    let Manifest { version, models, .. } = current.manifest();
+    if models.contains_key(&ModelKind::Distilbert) {
+        output::note(&format!(
+            "`{version}` has a fine-tuned `distilbert`, the new version has none; `--fine-tune` trains one, and \
+             `models rollback` brings the old version back"
+        ));
+    }
 }
 
 /// Removes what [`run`] worked on.

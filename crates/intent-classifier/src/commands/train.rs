@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{
     Failure,
-    comparison::Comparison,
+    comparison::{Comparison, Means},
     feedback,
     fine_tune::{self, FineTuning},
     output,
@@ -71,7 +71,8 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Learn from feedback, too: what users agree on joins the examples; see `feedback review`. The new version serves only
-    /// when it is no worse than the one that serves, on the same held-out rows.
+    /// when it is no worse than the one that serves, on the same held-out rows. A fine-tuned `distilbert` is taken over as it
+    /// is, unless there is `--fine-tune` as well.
     #[arg(long)]
     feedback: bool,
     /// Write the version, but leave the one that serves in place; see `models promote`.
@@ -131,6 +132,10 @@ fn train_version(
     let mut more = Vec::new();
     if arguments.fine_tuning.fine_tune {
         more.push(fine_tune::run(&arguments.fine_tuning, &directory, settings.workers(), &dataset, &options, &bars)?);
+    } else if arguments.feedback {
+        more.extend(fine_tune::keep(&directory, &dataset)?);
+    } else {
+        fine_tune::tell_of_loss(&directory);
     }
     bars.finish();
 
@@ -157,7 +162,10 @@ fn train_version(
         fine_tune::clean_up(&directory)?;
     }
     let comparison = match arguments.feedback {
-        true => Comparison::measure(&directory, &name, &dataset, encoder.as_deref(), &bars)?,
+        true => {
+            let means = Means { encoder: encoder.as_deref(), precision: settings.encoder_precision, progress: &bars };
+            Comparison::measure(&directory, &name, &dataset, means)?
+        }
         false => None,
     };
     match &comparison {

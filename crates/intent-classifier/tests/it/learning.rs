@@ -2,6 +2,7 @@
 
 use std::{fs, process::Output};
 
+use intent_model::tiny;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -132,6 +133,51 @@ async fn a_version_that_learnt_from_feedback_serves_only_when_it_is_no_worse() {
     assert!(said.contains(&format!("`models promote {third}` takes it anyway")), "{said}");
     assert!(place.run(&format!("models promote {third}")).status.success());
     assert_eq!(place.current(), third);
+}
+
+#[tokio::test]
+async fn a_fine_tuned_model_is_taken_over_compared_and_trained_again_only_when_asked() {
+    let place = Workplace::new();
+    tiny::write_hugging_face_dir(&place.0.path().join("base"), &tiny::Spec::encoder(tiny::Family::Bert));
+    let train = "train --validation validation.jsonl --format json";
+    let fine_tune = "--fine-tune --base base --learning-rate 0.01 --batch-size 8 --epochs 2";
+    let run = |arguments: &str| -> (Value, String) {
+        let output = place.run(&format!("{train} {arguments}"));
+        assert!(output.status.success(), "{}", transcript(&output));
+        let report = serde_json::from_slice(&output.stdout).expect("JSON");
+        (report, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let weights = |report: &Value| report["files"]["distilbert/huggingface/model.safetensors"]["sha256"].clone();
+    let (first, _) = run(fine_tune);
+    let first_version = first["version"].as_str().expect("a name");
+    place.say(&[(1, "give me back what i paid", "out_of_scope", "refund", "ada")]).await;
+
+    let (second, said) = run("--feedback");
+    assert!(
+        said.contains(&format!("`distilbert` is that of `{first_version}`, which has not seen this feedback")),
+        "{said}"
+    );
+    assert!(weights(&first).is_string());
+    assert_eq!((weights(&second), &second["models"]["distilbert"]), (weights(&first), &first["models"]["distilbert"]));
+    let compared = second["comparison"]["models"]["distilbert"].clone();
+    assert!(compared["taken_over"] == true && compared["old"].is_object(), "{compared}");
+    assert_eq!(compared["old"], compared["new"]);
+    assert!(place.run("models verify").status.success());
+    let answer = place.run("classify --model distilbert hello");
+    let answer: Value = serde_json::from_slice(&answer.stdout).expect("one JSON object");
+    assert_eq!(answer["model_used"], "distilbert");
+
+    let (third, _) = run(&format!("--feedback {fine_tune}"));
+    assert_ne!(weights(&third), weights(&first), "it has learnt from one more text");
+    let compared = third["comparison"]["models"]["distilbert"].clone();
+    assert!(
+        compared["taken_over"] == false && compared["old"].is_object() && compared["new"].is_object(),
+        "{compared}"
+    );
+
+    let serving = place.current();
+    let (_, said) = run("");
+    assert!(said.contains(&format!("`{serving}` has a fine-tuned `distilbert`, the new version has none")), "{said}");
 }
 
 #[test]
