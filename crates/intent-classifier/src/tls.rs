@@ -238,7 +238,11 @@ fn client_verifier(
         .map_err(|error| format!("`{}` cannot be used: {error}", file.display()))
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// Reads the certificates in a PEM file, at least one.
+///
+/// # Errors
+/// A sentence that names the file.
+pub(crate) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let shown = file.display();
     let certificates = CertificateDer::pem_file_iter(file)
         .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())

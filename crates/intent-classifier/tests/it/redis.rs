@@ -1,11 +1,15 @@
 //! Servers that share a real Redis.
 
+use std::fs;
+
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::time::Instant;
 
 use crate::{
     redis_server::{Redis, eventually},
     server::{Server, json as body_of},
+    transport::{authority, write_certificate},
 };
 
 /// Classifies a text and expects an answer. The budget is long enough for a busy machine.
@@ -83,4 +87,52 @@ async fn a_correction_makes_every_replica_forget() {
     let taken = one.post_json("/api/v1/intents/feedback", &correction).await;
     assert!(taken.status().is_success(), "{}", body_of(taken).await);
     eventually("the other forgets", async || classify(&other, text).await["cached"] == false).await;
+}
+
+#[tokio::test]
+async fn the_way_to_redis_is_encrypted_and_both_sides_show_who_they_are() {
+    let (folder, authority) = (TempDir::new().expect("there is room for a folder"), authority());
+    write_certificate(folder.path(), &authority);
+    fs::write(folder.path().join("ca.pem"), authority.pem()).expect("a file can be written");
+    fs::write(folder.path().join("stranger.pem"), crate::transport::authority().pem()).expect("a file can be written");
+    let mut redis = Redis::start_encrypted(folder).await;
+    let [ca, stranger, certificate, key] =
+        ["ca.pem", "stranger.pem", "cert.pem", "key.pem"].map(|name| redis.file(name));
+    let (url, port) = (redis.url().replace("redis://", "rediss://"), redis.port().to_string());
+    let own = [("REDIS_TLS_CERT_FILE", certificate.as_str()), ("REDIS_TLS_KEY_FILE", &key)];
+    let more = [("REDIS_TIMEOUT_MS", "1000"), ("HEALTH_CHECK_INTERVAL_MS", "100")];
+    let with = |settings: &[(&str, &str)]| Server::with(&[settings, &more[..]].concat());
+    let is_used =
+        async |server: &Server| classify(server, &format!("refund {:?}", Instant::now())).await["degraded"] == false;
+
+    let by_url = with(&[("REDIS_URL", url.as_str()), ("REDIS_TLS_CA_FILE", ca.as_str()), own[0], own[1]]);
+    let place = [("REDIS_HOST", "localhost"), ("REDIS_PORT", port.as_str()), ("REDIS_TLS", "true")];
+    let by_host = with(&[&place[..], &[("REDIS_TLS_CA_FILE", ca.as_str())], &own[..]].concat());
+    for server in [&by_url, &by_host] {
+        eventually("redis is in use", async || is_used(server).await).await;
+    }
+    redis.until_written().await;
+    redis.kill();
+    redis.restart().await;
+    eventually("redis is in use again", async || is_used(&by_url).await).await;
+
+    let cases = [
+        (
+            "another authority",
+            vec![("REDIS_URL", url.as_str()), ("REDIS_TLS_CA_FILE", stranger.as_str()), own[0], own[1]],
+        ),
+        ("what the system trusts", vec![("REDIS_URL", url.as_str()), own[0], own[1]]),
+        ("no certificate to show", vec![("REDIS_URL", url.as_str()), ("REDIS_TLS_CA_FILE", ca.as_str())]),
+        ("no encryption", place[..2].to_vec()),
+    ];
+    for (what, settings) in cases {
+        let server = with(&settings);
+        eventually(&format!("{what}: health says so"), async || {
+            let health = server.get("/health/dependencies").send().await.expect("the server answers");
+            body_of(health).await["redis"]["status"] == "unhealthy"
+        })
+        .await;
+        let answer = classify(&server, "refund").await;
+        assert_eq!((&answer["intent"], &answer["degraded"]), (&json!("refund"), &json!(true)), "{what}");
+    }
 }

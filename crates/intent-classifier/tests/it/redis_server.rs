@@ -17,22 +17,36 @@ pub(crate) struct Redis {
     process: Child,
     port: u16,
     directory: TempDir,
+    is_encrypted: bool,
 }
 
 impl Redis {
     pub(crate) async fn start() -> Self {
+        Self::start_in(TempDir::new().expect("there is room for a folder"), false).await
+    }
+
+    /// Starts one that speaks TLS alone, shows `cert.pem` of the folder, and wants to see a certificate of `ca.pem`.
+    pub(crate) async fn start_encrypted(directory: TempDir) -> Self {
+        Self::start_in(directory, true).await
+    }
+
+    async fn start_in(directory: TempDir, is_encrypted: bool) -> Self {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .and_then(|listener| listener.local_addr())
             .expect("a port is free")
             .port();
-        let directory = TempDir::new().expect("there is room for a folder");
-        let redis = Self { process: spawn(port, &directory), port, directory };
+        let redis = Self { process: spawn(port, &directory, is_encrypted), port, directory, is_encrypted };
         redis.until_it_answers().await;
         redis
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Returns the path of a file in its folder.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().expect("a path in UTF-8").to_owned()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -47,7 +61,7 @@ impl Redis {
 
     /// Starts it again on the same port, with nothing in it.
     pub(crate) async fn restart(&mut self) {
-        self.process = spawn(self.port, &self.directory);
+        self.process = spawn(self.port, &self.directory, self.is_encrypted);
         self.until_it_answers().await;
     }
 
@@ -60,7 +74,13 @@ impl Redis {
     /// Runs a command and returns what it prints.
     pub(crate) fn command(&self, arguments: &[&str]) -> String {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
+        let mut client = Command::new("redis-cli");
+        client.args(["-p", &port]);
+        if self.is_encrypted {
+            client.current_dir(self.directory.path());
+            client.args(["--tls", "--cacert", "ca.pem", "--cert", "cert.pem", "--key", "key.pem"]);
+        }
+        let output = client.args(arguments).output();
         let output = output.expect("`redis-cli` is installed by `make test`");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
@@ -83,10 +103,17 @@ impl Drop for Redis {
     }
 }
 
-fn spawn(port: u16, directory: &TempDir) -> Child {
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
-        .arg(directory.path())
+fn spawn(port: u16, directory: &TempDir, is_encrypted: bool) -> Child {
+    let mut server = Command::new("redis-server");
+    server.current_dir(directory.path());
+    if is_encrypted {
+        server.args(["--port", "0", "--tls-port", &port.to_string(), "--tls-ca-cert-file", "ca.pem"]);
+        server.args(["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem"]);
+    } else {
+        server.args(["--port", &port.to_string()]);
+    }
+    server
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

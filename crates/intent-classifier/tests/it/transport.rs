@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use reqwest::{Certificate, Client, Identity, tls};
 use serde_json::json;
 use tempfile::TempDir;
@@ -20,16 +20,18 @@ use crate::{
 
 const CLASSIFY: &str = "/api/v1/intents/classify";
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    // OpenSSL takes a certificate whose issuer has its own name for one that it issued itself.
+    params.distinguished_name.push(DnType::CommonName, "authority of the tests");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate")
 }
 
 /// Writes a certificate for this machine; returns it in PEM.
-fn write_certificate(folder: &Path, authority: &Authority) -> String {
+pub(crate) fn write_certificate(folder: &Path, authority: &Authority) -> String {
     let key = KeyPair::generate().expect("a key");
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let params = CertificateParams::new(names).expect("names");
