@@ -100,6 +100,9 @@ fn fault_of(error: &sqlx::Error) -> Option<Fault> {
         Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolClosed | Error::WorkerCrashed => {
             Some(Fault::Unreachable)
         }
+        // Whatever answers is no database, or is talking of something else: no transaction after `BEGIN`, no row where
+        // every database has one.
+        Error::BeginFailed | Error::InvalidSavePointStatement | Error::RowNotFound => Some(Fault::Unreachable),
         _ => None,
     }
 }

@@ -183,3 +183,16 @@ async fn a_connection_that_is_cut_in_mid_answer() {
     proxy.set(Fault::None);
     service.recovers_and_has_lost_nothing().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_answers_what_is_no_answer() {
+    let cluster = Cluster::start();
+    let proxy = Proxy::start(cluster.port()).await;
+    let service = Service::start(&cluster.url_at(proxy.port())).await;
+    for garbage in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"Z\x00\x00\x00\x05I", b"\xff\x00\xfe"] {
+        proxy.set(Fault::Garbage(garbage));
+        service.works_without_its_database().await;
+        proxy.set(Fault::None);
+        service.recovers_and_has_lost_nothing().await;
+    }
+}
