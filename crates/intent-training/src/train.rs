@@ -11,6 +11,8 @@ use intent_model::{
     transformer::map_chunks,
 };
 
+use rayon::prelude::*;
+
 use crate::{
     calibrate,
     centroids::Centroids,
@@ -75,7 +77,7 @@ const COSTS: [f32; 3] = [0.5, 1.0, 2.0];
 const SCALES: [f32; 3] = [1.0, 2.0, 3.0];
 /// How much the likeness to an intent's centroid counts beside the margin, which training chooses from: with few examples
 /// a margin is a matter of luck and a mean is not. Some of it always helps to notice foreign texts.
-const CENTROID_WEIGHTS: [f32; 3] = [0.5, 1.0, 2.0];
+const CENTROID_WEIGHTS: [f32; 4] = [0.25, 0.5, 1.0, 2.0];
 /// The costs of the hybrid that training chooses from: the embedding separates well, so that it matters only with few
 /// examples. The scale is chosen at the first.
 const HYBRID_COSTS: [f32; 2] = [0.5, 2.0];
@@ -94,8 +96,9 @@ pub fn train(
     options: &TrainOptions,
     progress: &dyn Progress,
 ) -> Result<Trained, ModelError> {
-    let (mut linear, of_linear) = train_linear(dataset, options, progress);
-    let hybrid = encoder.map(|encoder| train_hybrid(dataset, encoder, options, progress)).transpose()?;
+    let folds = Folds::deal(dataset, options);
+    let (mut linear, of_linear) = train_linear(dataset, &folds, options, progress);
+    let hybrid = encoder.map(|encoder| train_hybrid(dataset, &folds, encoder, options, progress)).transpose()?;
     if let Some((_, of_hybrid)) = &hybrid {
         linear.leave_to_better(&of_linear, of_hybrid, options);
     }
@@ -121,19 +124,22 @@ impl<M> Fitted<M> {
     }
 }
 
-fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progress) -> (Fitted<Linear>, Answers) {
-    let folds = Folds::deal(dataset, options);
+fn train_linear(
+    dataset: &Dataset,
+    folds: &Folds<'_>,
+    options: &TrainOptions,
+    progress: &dyn Progress,
+) -> (Fitted<Linear>, Answers) {
     progress.stage("linear", (COSTS.len() * options.folds) as u64 + 1);
     let tried = COSTS.map(|cost| (cost, folds.predict(None, options.svm(cost), progress).logits));
     let (cost, predicted) = best_of(tried, folds.judged());
 
-    let ngrams = Ngrams::fit(folds.texts(), NgramOptions::default());
-    let rows = FeatureRows::of_texts(&ngrams, &folds.texts);
-    let weights = svm::fit(&rows, &folds.targets, folds.labels, options.svm(cost));
+    let Whole { ngrams, rows } = &folds.whole;
+    let weights = svm::fit(rows, &folds.targets, folds.labels, options.svm(cost));
     progress.advance(1);
 
-    let foreign = weights.decide_all(&FeatureRows::of_texts(&ngrams, &dataset.out_of_scope));
-    let model = Linear::new(dataset.labels.clone(), ngrams, &weights.sparse, weights.bias.clone());
+    let foreign = weights.decide_all(&FeatureRows::of_texts(ngrams, &dataset.out_of_scope));
+    let model = Linear::new(dataset.labels.clone(), ngrams.clone(), &weights.sparse, weights.bias.clone());
     let foreignness = |logits: &[f32]| -logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let hyper_parameters = BTreeMap::from([("cost".to_owned(), f64::from(cost))]);
     summarise(model, predicted, &foreign, folds.judged(), foreignness, hyper_parameters, options)
@@ -141,15 +147,15 @@ fn train_linear(dataset: &Dataset, options: &TrainOptions, progress: &dyn Progre
 
 fn train_hybrid(
     dataset: &Dataset,
+    folds: &Folds<'_>,
     encoder: &SentenceEncoder,
     options: &TrainOptions,
     progress: &dyn Progress,
 ) -> Result<(Fitted<Hybrid>, Answers), ModelError> {
-    let folds = Folds::deal(dataset, options);
     progress.stage("embeddings", (folds.texts.len() + dataset.out_of_scope.len()) as u64);
     let embeddings = embed(encoder, &folds.texts, progress)?;
     let foreign_embeddings = embed(encoder, &dataset.out_of_scope, progress)?;
-    let centre = mean(&embeddings[..folds.fold.len()], encoder.dimension());
+    let centre = mean(&embeddings[..folds.judged], encoder.dimension());
     let dense = |embeddings: &[Vec<f32>], scale: f32| -> Vec<f32> {
         embeddings.iter().flat_map(|embedding| EmbeddingWeights::features(&centre, scale, embedding)).collect()
     };
@@ -166,16 +172,16 @@ fn train_hybrid(
     let others = other_costs.into_iter().flat_map(|cost| tried(cost, scale));
     let ((cost, scale, centroid_weight), predicted) = best_of(std::iter::once(best).chain(others), folds.judged());
 
-    let ngrams = Ngrams::fit(folds.texts(), NgramOptions::default());
+    let Whole { ngrams, rows } = &folds.whole;
     let join =
         |rows: FeatureRows, embeddings: &[Vec<f32>]| rows.with_dense(dense(embeddings, scale), encoder.dimension());
-    let rows = join(FeatureRows::of_texts(&ngrams, &folds.texts), &embeddings);
+    let rows = join(rows.clone(), &embeddings);
     let mut weights = svm::fit(&rows, &folds.targets, folds.labels, options.svm(cost));
     Centroids::of(&rows, &folds.targets, folds.labels).add_to(&mut weights, centroid_weight);
     progress.advance(1);
 
-    let foreign = weights.decide_all(&join(FeatureRows::of_texts(&ngrams, &dataset.out_of_scope), &foreign_embeddings));
-    let linear = Linear::new(dataset.labels.clone(), ngrams, &weights.sparse, weights.bias.clone());
+    let foreign = weights.decide_all(&join(FeatureRows::of_texts(ngrams, &dataset.out_of_scope), &foreign_embeddings));
+    let linear = Linear::new(dataset.labels.clone(), ngrams.clone(), &weights.sparse, weights.bias.clone());
     let embedding = EmbeddingWeights { centre, scale, weights: weights.dense };
     let model = Hybrid::new(linear, embedding, encoder.clone());
     let hyper_parameters = BTreeMap::from([
@@ -227,7 +233,7 @@ fn best_of<C>(tried: impl IntoIterator<Item = (C, Vec<Vec<f32>>)>, targets: &[u3
     (candidate, predicted)
 }
 
-/// The training rows, dealt into folds, and the names of the intents.
+/// The training rows, dealt into folds, and the names of the intents; with their n-grams, which all candidates share.
 ///
 /// A name says much about an intent: as words it is one more example of it, part of every training and judged never.
 struct Folds<'a> {
@@ -236,9 +242,27 @@ struct Folds<'a> {
     /// The label of each text.
     targets: Vec<u32>,
     labels: usize,
-    /// The fold of each training row.
-    fold: Vec<usize>,
-    count: usize,
+    /// How many of the texts are training rows.
+    judged: usize,
+    splits: Vec<Split>,
+    whole: Whole,
+}
+
+/// One fold held out from the rest.
+struct Split {
+    held_out: Vec<usize>,
+    kept: Vec<usize>,
+    /// The n-grams of both, by the vocabulary of those kept.
+    held_out_rows: FeatureRows,
+    kept_rows: FeatureRows,
+    /// The labels of those kept.
+    targets: Vec<u32>,
+}
+
+/// All texts, to learn the final model from.
+struct Whole {
+    ngrams: Ngrams,
+    rows: FeatureRows,
 }
 
 /// What models say of the training rows that they have not seen.
@@ -261,51 +285,60 @@ impl OutOfFold {
 impl<'a> Folds<'a> {
     fn deal(dataset: &'a Dataset, options: &TrainOptions) -> Self {
         let (rows, mut targets) = (dataset.training_texts(), dataset.training_labels());
+        let judged = rows.len();
         let fold = deal_folds(&rows, &targets, options.folds, options.seed);
         let mut texts: Vec<Cow<'a, str>> = rows.into_iter().map(Cow::Borrowed).collect();
         texts.extend(dataset.labels.iter().map(|name| Cow::Owned(name.replace(['_', '-'], " "))));
         targets.extend(0..dataset.labels.len() as u32);
-        Self { texts, targets, labels: dataset.labels.len(), fold, count: options.folds }
+        let split = |held_out: usize| {
+            let (held_out, kept): (Vec<usize>, Vec<usize>) =
+                (0..texts.len()).partition(|&row| fold.get(row) == Some(&held_out));
+            let of = |rows: &[usize]| -> Vec<&str> { rows.iter().map(|&row| texts[row].as_ref()).collect() };
+            let ngrams = Ngrams::fit(of(&kept), NgramOptions::default());
+            Split {
+                held_out_rows: FeatureRows::of_texts(&ngrams, &of(&held_out)),
+                kept_rows: FeatureRows::of_texts(&ngrams, &of(&kept)),
+                targets: kept.iter().map(|&row| targets[row]).collect(),
+                held_out,
+                kept,
+            }
+        };
+        let splits = (0..options.folds).into_par_iter().map(split).collect();
+        let ngrams = Ngrams::fit(texts.iter().map(Cow::as_ref), NgramOptions::default());
+        let whole = Whole { rows: FeatureRows::of_texts(&ngrams, &texts), ngrams };
+        Self { texts, targets, labels: dataset.labels.len(), judged, splits, whole }
     }
 
     /// Returns the labels of the training rows alone.
     fn judged(&self) -> &[u32] {
-        &self.targets[..self.fold.len()]
-    }
-
-    fn texts(&self) -> impl Iterator<Item = &str> {
-        self.texts.iter().map(Cow::as_ref)
+        &self.targets[..self.judged]
     }
 
     /// Predicts every training row by a model trained on the other folds and the names; `dense` holds features that do
     /// not depend on the training rows, text by text, and their number.
     fn predict(&self, dense: Option<(&[f32], usize)>, svm: SvmOptions, progress: &dyn Progress) -> OutOfFold {
-        let rows = self.fold.len();
-        let mut predicted = OutOfFold { logits: vec![Vec::new(); rows], likeness: vec![Vec::new(); rows] };
-        for fold in 0..self.count {
-            let (held_out, kept): (Vec<usize>, Vec<usize>) =
-                (0..self.texts.len()).partition(|&row| self.fold.get(row) == Some(&fold));
-            let texts = |rows: &[usize]| -> Vec<&str> { rows.iter().map(|&row| self.texts[row].as_ref()).collect() };
-            let ngrams = Ngrams::fit(texts(&kept), NgramOptions::default());
-            let features = |rows: &[usize]| {
-                let features = FeatureRows::of_texts(&ngrams, &texts(rows));
-                match dense {
-                    None => features,
-                    Some((dense, dimension)) => {
-                        let of = |&row: &usize| dense[row * dimension..][..dimension].iter().copied();
-                        features.with_dense(rows.iter().flat_map(of).collect(), dimension)
-                    }
+        let of_split = |split: &Split| {
+            let join = |features: &FeatureRows, rows: &[usize]| match dense {
+                None => features.clone(),
+                Some((dense, dimension)) => {
+                    let of = |&row: &usize| dense[row * dimension..][..dimension].iter().copied();
+                    features.clone().with_dense(rows.iter().flat_map(of).collect(), dimension)
                 }
             };
-            let targets: Vec<u32> = kept.iter().map(|&row| self.targets[row]).collect();
-            let (kept, unseen) = (features(&kept), features(&held_out));
-            let weights = svm::fit(&kept, &targets, self.labels, svm);
-            let centroids = Centroids::of(&kept, &targets, self.labels);
-            for (at, (&row, decision)) in held_out.iter().zip(weights.decide_all(&unseen)).enumerate() {
-                predicted.logits[row] = decision;
-                predicted.likeness[row] = centroids.likeness(unseen.dense(at));
-            }
+            let (kept, unseen) = (join(&split.kept_rows, &split.kept), join(&split.held_out_rows, &split.held_out));
+            let weights = svm::fit(&kept, &split.targets, self.labels, svm);
+            let centroids = Centroids::of(&kept, &split.targets, self.labels);
+            let likeness: Vec<Vec<f32>> = (0..unseen.len()).map(|row| centroids.likeness(unseen.dense(row))).collect();
             progress.advance(1);
+            (weights.decide_all(&unseen), likeness)
+        };
+        let mut predicted =
+            OutOfFold { logits: vec![Vec::new(); self.judged], likeness: vec![Vec::new(); self.judged] };
+        let of_splits: Vec<_> = self.splits.par_iter().map(of_split).collect();
+        for (split, (logits, likeness)) in self.splits.iter().zip(of_splits) {
+            for ((&row, logits), likeness) in split.held_out.iter().zip(logits).zip(likeness) {
+                (predicted.logits[row], predicted.likeness[row]) = (logits, likeness);
+            }
         }
         predicted
     }

@@ -47,6 +47,9 @@ pub(super) struct FineTuning {
     /// Texts per step [default: 32].
     #[arg(long, value_name = "N", requires = "fine_tune")]
     batch_size: Option<usize>,
+    /// Train a second time, on all rows, those that the number of epochs was chosen on included. It takes twice the time.
+    #[arg(long, requires = "fine_tune")]
+    refit: bool,
     /// Threads to compute on; the result is the same for any number [default: the setting `MAX_WORKERS`, else all
     /// processors].
     #[arg(long, value_name = "N", requires = "fine_tune")]
@@ -145,6 +148,7 @@ impl FineTuning {
         options.epochs = self.epochs.unwrap_or(options.epochs);
         options.learning_rate = self.learning_rate.unwrap_or(options.learning_rate);
         options.batch_size = self.batch_size.unwrap_or(options.batch_size);
+        options.refit |= self.refit;
         Ok(options)
     }
 

@@ -13,7 +13,7 @@ use intent_model::{
     transformer::Precision,
 };
 
-use super::{FineTuneError, FineTuned, Options, Place, fine_tune};
+use super::{FineTuneError, FineTuned, Options, Place, fine_tune, refit};
 use crate::{
     dataset::Dataset,
     evidence::Evidence,
@@ -35,6 +35,9 @@ pub struct Classifier {
 /// Trains a classifier into the folder [`Place::out`]: `huggingface/` for transformers, `serving/` for this service, and
 /// calibrates what serves.
 ///
+/// With [`Options::refit`] the classifier is trained a second time, on all rows; calibration and figures stay those of
+/// the first, which had not learnt from the rows that they are measured on.
+///
 /// # Errors
 /// As [`fine_tune`], and [`FineTuneError::Model`] when the trained model cannot be imported.
 pub fn train_classifier(
@@ -45,15 +48,32 @@ pub fn train_classifier(
     progress: &dyn Progress,
 ) -> Result<Classifier, FineTuneError> {
     let directory = place.out.join("huggingface");
-    let tuned = fine_tune(dataset, &Place { out: &directory, ..place.clone() }, options, progress)?;
-    progress.stage("convert to int8", 2);
-    let serving = place.out.join("serving");
-    import(&directory, &serving, &ImportOptions::default())?;
-    progress.advance(1);
-    let model = SequenceClassifier::load(&serving, Precision::Int8, &dataset.labels)?;
-    let fitted = calibrate(model, &tuned, dataset, options, targets)?;
-    progress.advance(1);
+    let place = Place { out: &directory, ..place.clone() };
+    let serving = place.out.with_file_name("serving");
+    let tuned = fine_tune(dataset, &place, options, progress)?;
+    let model = convert(&directory, &serving, dataset, progress)?;
+    let mut fitted = calibrate(model, &tuned, dataset, options, targets)?;
+    if options.refit {
+        let checkpoint = place.checkpoint.map(|path| path.with_extension("refit.safetensors"));
+        let place = Place { checkpoint: checkpoint.as_deref(), ..place.clone() };
+        progress.note(&format!("training again on all rows, for {} epochs", tuned.best_epoch));
+        refit(dataset, tuned.best_epoch, &place, options, progress)?;
+        fitted.model = convert(&directory, &serving, dataset, progress)?;
+    }
     Ok(Classifier { fitted, tuned, serving })
+}
+
+fn convert(
+    directory: &Path,
+    serving: &Path,
+    dataset: &Dataset,
+    progress: &dyn Progress,
+) -> Result<SequenceClassifier, FineTuneError> {
+    progress.stage("convert to int8", 1);
+    import(directory, serving, &ImportOptions::default())?;
+    let model = SequenceClassifier::load(serving, Precision::Int8, &dataset.labels)?;
+    progress.advance(1);
+    Ok(model)
 }
 
 impl Classifier {
@@ -92,6 +112,7 @@ fn calibrate(
         ("learning_rate".to_owned(), f64::from(options.learning_rate)),
         ("batch_size".to_owned(), options.batch_size as f64),
         ("consistency".to_owned(), f64::from(options.consistency)),
+        ("refit".to_owned(), f64::from(u8::from(options.refit))),
     ]);
     let metrics = evidence.metrics(&calibration, MeasuredOn::Validation, hyper_parameters);
     Ok(Fitted { calibration, metrics, model })

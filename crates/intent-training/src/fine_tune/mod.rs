@@ -23,6 +23,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use intent_model::Labels;
+
 use self::{
     architecture::Architecture,
     examples::Examples,
@@ -91,15 +93,43 @@ pub fn fine_tune(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<FineTuned, FineTuneError> {
-    options.check()?;
     let (train, validation) = split(dataset, options.seed);
-    if train.is_empty() || dataset.labels.len() < 2 {
+    fine_tune_rows(&dataset.labels, &train, &validation, place, options, progress)
+}
+
+/// Trains again on all rows, those that the epoch was chosen on included, for the `epochs` that were found best, and
+/// writes the result over what is in [`Place::out`]. There are no validation rows left to measure it by.
+///
+/// # Errors
+/// As [`fine_tune`].
+fn refit(
+    dataset: &Dataset,
+    epochs: usize,
+    place: &Place<'_>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<FineTuned, FineTuneError> {
+    let rows: Vec<&Labelled> = dataset.training.iter().chain(&dataset.validation).collect();
+    let options = Options { epochs, patience: epochs, ..options.clone() };
+    fine_tune_rows(&dataset.labels, &rows, &[], place, &options, progress)
+}
+
+fn fine_tune_rows(
+    labels: &Labels,
+    train: &[&Labelled],
+    validation: &[&Labelled],
+    place: &Place<'_>,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<FineTuned, FineTuneError> {
+    options.check()?;
+    if train.is_empty() || labels.len() < 2 {
         let message = "at least two intents with examples are needed to fine-tune, found ";
-        return Err(FineTuneError::Data(format!("{message}{}", dataset.labels.len().min(train.len()))));
+        return Err(FineTuneError::Data(format!("{message}{}", labels.len().min(train.len()))));
     }
     let pretrained = Pretrained::read(place.base)?;
-    let examples = Examples::encode(&pretrained, &train, &validation, options)?;
-    let labels: Vec<&str> = dataset.labels.iter().collect();
+    let examples = Examples::encode(&pretrained, train, validation, options)?;
+    let labels: Vec<&str> = labels.iter().collect();
     let architecture = Architecture { labels: labels.len(), ..pretrained.architecture };
     let network = Network::new(architecture, examples.vocabulary.len());
     let seed = mix(options.seed, u64::MAX);
@@ -118,7 +148,7 @@ pub fn fine_tune(
         epochs: trained.epochs,
         best_epoch: trained.best_epoch,
         validation_logits: trained.validation_logits.chunks_exact(labels.len()).map(<[f32]>::to_vec).collect(),
-        validation: validation.into_iter().cloned().collect(),
+        validation: validation.iter().map(|&row| row.clone()).collect(),
         resumed,
     })
 }

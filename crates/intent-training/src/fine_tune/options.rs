@@ -1,6 +1,7 @@
 //! How to train.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::FineTuneError;
 
@@ -37,6 +38,9 @@ pub struct Options {
     pub class_balance: f32,
     /// Epochs without a better validation accuracy after which training ends.
     pub patience: usize,
+    /// Whether to train a second time on all rows, those that the epoch was chosen on included, for as many epochs as were
+    /// best: twice the time for a model that has learnt from every row.
+    pub refit: bool,
     /// Longest text in tokens; the rest of a longer one is not read while training.
     pub max_tokens: usize,
     /// Parts into which each batch is split, to be computed side by side and summed in fixed order.
@@ -61,6 +65,7 @@ impl Default for Options {
             consistency: 0.0,
             class_balance: 0.5,
             patience: 4,
+            refit: false,
             max_tokens: 64,
             shards: 2,
             seed: 13,
@@ -80,7 +85,11 @@ impl Options {
             let known = known.keys().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
             return Err(FineTuneError::UnknownOption { name: name.to_owned(), known });
         };
-        let expected = if place.is_f64() { "a number" } else { "a whole number, 0 or more" };
+        let expected = match &*place {
+            Value::Bool(_) => "true or false",
+            number if number.is_f64() => "a number",
+            _ => "a whole number, 0 or more",
+        };
         let not_a_number = || FineTuneError::Option { name: name.to_owned(), value: value.to_owned(), expected };
         *place = serde_json::from_str(value).map_err(|_| not_a_number())?;
         *self = serde_json::from_value(all).map_err(|_| not_a_number())?;
@@ -152,6 +161,7 @@ mod tests {
             ("epochs", "2.5", "option `epochs` is 2.5, expected a whole number, 0 or more"),
             ("epochs", "-1", "option `epochs` is -1, expected a whole number, 0 or more"),
             ("dropout", "\"1\"", "option `dropout` is \"1\", expected a number"),
+            ("refit", "1", "option `refit` is 1, expected true or false"),
         ] {
             assert_eq!(options.set(name, value).expect_err("not such a number").to_string(), message);
         }

@@ -110,6 +110,39 @@ fn a_trained_classifier_is_converted_and_calibrated_for_serving() {
 }
 
 #[test]
+fn a_refit_learns_from_the_rows_that_the_epoch_was_chosen_on_and_keeps_the_calibration() {
+    let run = Run::new();
+    let (base, out) = (run.path("base"), run.path("out"));
+    let checkpoint = run.path("checkpoint.safetensors");
+    let place = Place { base: &base, out: &out, checkpoint: Some(&checkpoint), resume: false, threads: 1 };
+    let foreign = |label| Labelled { text: "will loud music rain".to_owned(), label };
+    let dataset = Dataset { validation: vec![foreign(1); 30], ..dataset() };
+    let chosen = Options { epochs: 6, ..options() };
+    let train = |options: &Options, resume| {
+        let place = Place { resume, ..place.clone() };
+        train_classifier(&dataset, &place, options, &TrainOptions::default(), &Quiet).expect("trains")
+    };
+    let once = train(&chosen, false);
+    let alone = run.weights("out/huggingface");
+    let again = train(&Options { refit: true, ..chosen.clone() }, false);
+    assert_eq!(again.fitted.calibration, once.fitted.calibration);
+    assert_eq!(again.fitted.metrics.accuracy, once.fitted.metrics.accuracy);
+    let loss = |directory: &Path| {
+        let logits = reference_logits(directory, &["will loud music rain"], 64).expect("readable").remove(0);
+        (logits[0] - logits[1]).exp().ln_1p()
+    };
+    let refitted = run.weights("out/huggingface");
+    assert_ne!(refitted, alone);
+    let loss_after = loss(&again.tuned.directory);
+    fs::write(run.path("out/huggingface/model.safetensors"), &alone).expect("writable");
+    let loss_before = loss(&again.tuned.directory);
+    assert!(loss_after < loss_before, "the loss went from {loss_before} to {loss_after}");
+
+    train(&Options { refit: true, ..chosen }, true);
+    assert_eq!(run.weights("out/huggingface"), refitted, "a finished refit is resumed at its end");
+}
+
+#[test]
 fn the_result_depends_on_the_seed_and_not_on_the_threads() {
     let run = Run::new();
     for options in [options(), Options { consistency: 1.0, epochs: 2, shards: 3, ..options() }] {
