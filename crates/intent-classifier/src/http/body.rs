@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, IgnoredAny},
+    de::{DeserializeOwned, Error, IgnoredAny},
 };
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
@@ -115,6 +115,16 @@ pub(super) fn field_in(message: &str) -> Option<&str> {
 /// Reads an optional field that may be left out and not be null, which could mean anything.
 pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+/// Reads an optional whole number, which JSON may write as `3` or as `3.0`.
+pub(super) fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    /// Above this, floating-point numbers leave whole ones out.
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+    let Some(number) = Option::<serde_json::Number>::deserialize(deserializer)? else { return Ok(None) };
+    let is_whole = |number: &f64| number.fract() == 0.0 && (0.0..=MAX_EXACT).contains(number);
+    let whole = number.as_u64().or_else(|| number.as_f64().filter(is_whole).map(|number| number as u64));
+    whole.map(Some).ok_or_else(|| D::Error::custom(format!("expected a whole number from 0 on, found `{number}`")))
 }
 
 /// Shortens what a message quotes of a request.

@@ -18,7 +18,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{
     App,
-    body::{JsonBody, JsonRequest},
+    body::{JsonBody, JsonRequest, whole_number},
     caller::Caller,
     error::{BodyProblems, FieldError, Kind, Problem},
     request_id::RequestId,
@@ -55,6 +55,7 @@ pub(crate) struct ClassifyBody {
     #[schema(exclusive_minimum = 0, maximum = 60000)]
     latency_budget_ms: Option<f64>,
     /// How many intents to list, best first.
+    #[serde(default, deserialize_with = "whole_number")]
     #[schema(minimum = 1, maximum = 1000, default = 3)]
     top_k: Option<u64>,
     /// Anything that describes the situation; it is not read, only kept with feedback.
@@ -365,10 +366,11 @@ pub(super) fn text_schema() -> utoipa::openapi::schema::Schema {
 /// Describes [`LatencyRequirement`], whose crate knows no OpenAPI.
 pub(super) fn latency_requirement_schema() -> utoipa::openapi::schema::Schema {
     use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+    let names = LatencyRequirement::ALL.map(LatencyRequirement::as_str).into_iter();
     Schema::Object(
         ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-            .enum_values(Some(LatencyRequirement::ALL.map(LatencyRequirement::as_str)))
+            .enum_values(Some(names.map(serde_json::Value::from).chain([serde_json::Value::Null])))
             .default(Some("standard".into()))
             .build(),
     )

@@ -145,8 +145,8 @@ struct ModelCounts {
 /// Takes what a user says about an answer. Once accepted it is not lost; sent again it changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/intents/feedback", tag = "feedback",
-    params(("Idempotency-Key" = Option<String>, Header,
-        description = "Names the feedback for its user when `feedback_id` is missing: 1 to 255 visible ASCII characters")),
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+        pattern = "^[!-~]([ -~]*[!-~])?$", description = "Names the feedback for its user when `feedback_id` is missing: 1 to 255 visible ASCII characters")),
     request_body = FeedbackBody,
     responses(
         (status = 201, description = "It is in the database.", body = FeedbackAnswer),
@@ -316,7 +316,7 @@ impl From<IntakeError> for Problem {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match key.to_str() {
-        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) => Ok(Some(key)),
+        Ok(key) if (1..=MAX_KEY_BYTES).contains(&key.len()) && !key.contains('\t') => Ok(Some(key)),
         _ => {
             let message = format!("must have 1 to {MAX_KEY_BYTES} visible ASCII characters");
             Err(Problem::invalid(vec![FieldError::new("Idempotency-Key", message)]))

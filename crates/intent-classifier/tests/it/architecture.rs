@@ -1,7 +1,7 @@
 //! The sentences of ARCHITECTURE.md about what each crate must not know, kept true.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::{Path, PathBuf},
 };
@@ -115,6 +115,28 @@ fn unsafe_code_stands_only_where_this_list_says() {
             assert_eq!(source.contains("(unsafe_code"), is_listed, "{name}");
         }
     }
+}
+
+#[test]
+fn no_two_types_share_a_name_in_the_description_of_the_interface() {
+    let mut places = BTreeMap::<String, PathBuf>::new();
+    for file in sources(&repository().join("crates/intent-classifier/src/http")) {
+        let source = fs::read_to_string(&file).expect("a source file is text");
+        let derived = source
+            .split("#[derive(")
+            .skip(1)
+            .filter(|rest| rest.split(')').next().is_some_and(|traits| traits.contains("ToSchema")));
+        for rest in derived {
+            let words: Vec<&str> = rest.split_whitespace().collect();
+            let kind = words.iter().position(|word| matches!(*word, "struct" | "enum")).expect("it derives for a type");
+            let name: String = words[kind + 1].chars().take_while(|letter| letter.is_alphanumeric()).collect();
+            // One of the two would silently describe both.
+            if let Some(other) = places.insert(name.clone(), file.clone()) {
+                panic!("`{name}` is in {} and in {}", other.display(), file.display());
+            }
+        }
+    }
+    assert!(places.len() > 30, "{places:?}");
 }
 
 /// The source files below a folder, those of tests aside.

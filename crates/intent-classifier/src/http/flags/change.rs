@@ -31,7 +31,7 @@ const MAX_BODY_BYTES: usize = 16 * 1024;
 /// What to change; what is left out stays as it is.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(example = json!({"enabled": true, "rollout_percentage": 25}))]
+#[schema(min_properties = 1, example = json!({"enabled": true, "rollout_percentage": 25}))]
 pub(crate) struct ChangeBody {
     /// On or off.
     #[serde(default, deserialize_with = "given")]
@@ -84,12 +84,12 @@ pub(crate) struct HistoryAnswer {
     #[schema(example = "quality_mode")]
     flag: &'static str,
     /// At most as many as were asked for.
-    changes: Vec<HistoryEntry>,
+    changes: Vec<FlagHistoryEntry>,
 }
 
 /// A change of a flag over HTTP.
 #[derive(Debug, Serialize, ToSchema)]
-struct HistoryEntry {
+struct FlagHistoryEntry {
     /// The revision it made.
     #[schema(example = 17)]
     revision: u64,
@@ -179,7 +179,7 @@ pub(in crate::http) async fn history(
     QueryParameters(parameters): QueryParameters<HistoryParameters>,
 ) -> Result<Json<HistoryAnswer>, Problem> {
     let changes = app.flags.history(flag, parameters.limit()?).await?;
-    let changes = changes.into_iter().map(HistoryEntry::from).collect();
+    let changes = changes.into_iter().map(FlagHistoryEntry::from).collect();
     Ok(Json(HistoryAnswer { flag: flag.as_str(), changes }))
 }
 
@@ -215,7 +215,7 @@ impl From<FlagState> for Setting {
     }
 }
 
-impl From<FlagAuditEntry> for HistoryEntry {
+impl From<FlagAuditEntry> for FlagHistoryEntry {
     fn from(entry: FlagAuditEntry) -> Self {
         let said =
             |change: FlagChange| Said { enabled: change.enabled, rollout_percentage: change.rollout.map(Percentage) };

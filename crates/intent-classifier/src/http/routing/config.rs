@@ -44,7 +44,7 @@ pub(crate) struct RoutingAnswer {
     #[schema(example = json!({"critical": 50, "standard": 200, "relaxed": 500}))]
     latency_targets_ms: BTreeMap<&'static str, f64>,
     /// The experiment.
-    experiment: ExperimentAnswer,
+    experiment: RoutingExperiment,
     /// What of all this was said over HTTP; the rest is as configured, or as training has it.
     #[schema(value_type = Object)]
     set_over_http: Value,
@@ -55,7 +55,7 @@ pub(crate) struct RoutingAnswer {
 
 /// The experiment on strategies.
 #[derive(Debug, Serialize, ToSchema)]
-struct ExperimentAnswer {
+struct RoutingExperiment {
     /// Its name.
     #[schema(example = "routing_strategy")]
     name: String,
@@ -132,12 +132,12 @@ struct ExperimentBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RoutingHistory {
     /// At most as many as were asked for.
-    changes: Vec<HistoryEntry>,
+    changes: Vec<RoutingHistoryEntry>,
 }
 
 /// A change of the router's settings.
 #[derive(Debug, Serialize, ToSchema)]
-struct HistoryEntry {
+struct RoutingHistoryEntry {
     /// The revision it made.
     #[schema(example = 3)]
     revision: u64,
@@ -196,7 +196,7 @@ pub(in crate::http) async fn history(
     State(app): State<Arc<App>>,
     QueryParameters(parameters): QueryParameters<HistoryParameters>,
 ) -> Result<Json<RoutingHistory>, Problem> {
-    let changes = app.routing.history(parameters.limit()?).await?.into_iter().map(HistoryEntry::from).collect();
+    let changes = app.routing.history(parameters.limit()?).await?.into_iter().map(RoutingHistoryEntry::from).collect();
     Ok(Json(RoutingHistory { changes }))
 }
 
@@ -222,7 +222,7 @@ impl RoutingAnswer {
                 loaded.or_else(|| config.accuracy.get(&kind).copied())
             }),
             latency_targets_ms: targets.map(|(name, target)| (name, target.as_secs_f64() * 1e3)).into(),
-            experiment: ExperimentAnswer {
+            experiment: RoutingExperiment {
                 name: state.experiment.name.to_string(),
                 share: state.experiment.share,
                 strategies: state.experiment.treatments.clone(),
@@ -296,7 +296,7 @@ impl From<ChangeError<Vec<Invalid>>> for Problem {
     }
 }
 
-impl From<DocumentChange> for HistoryEntry {
+impl From<DocumentChange> for RoutingHistoryEntry {
     fn from(line: DocumentChange) -> Self {
         let change = line.change;
         Self {
