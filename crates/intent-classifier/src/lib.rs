@@ -12,6 +12,8 @@ mod connection;
 mod experiments;
 mod feedback;
 mod flags;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod http;
 mod limits;
@@ -28,9 +30,7 @@ mod tls;
 
 use std::process::ExitCode;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-fn main() -> ExitCode {
+/// Does what the command line says.
+pub fn run() -> ExitCode {
     commands::run()
 }

@@ -175,7 +175,7 @@ impl Settings {
     }
 
     /// Returns the settings of a server that is told nothing.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn defaults() -> Self {
         use confique::Layer;
         Self::from_layer(SettingsLayer::default_values()).expect("every setting that is needed has a default")

@@ -76,13 +76,21 @@ pub(crate) fn read(path: &Path) -> Result<Overrides, FileError> {
         return Err(FileError::TooLarge { path: owned() });
     }
     let text = fs::read_to_string(path).map_err(unreadable)?;
+    parse(path, &text, metadata.modified().ok())
+}
+
+/// Reads the text of a file, whose name tells its format.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn parse(path: &Path, text: &str, updated_at: Option<SystemTime>) -> Result<Overrides, FileError> {
+    let owned = || path.to_owned();
     let invalid = |reason: String| FileError::Invalid { path: owned(), reason: reason.trim_end().to_owned() };
     let entries: Entries = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => toml::from_str(&text).map_err(|error| invalid(error.to_string()))?,
-        Some("json") => serde_json::from_str(&text).map_err(|error| invalid(error.to_string()))?,
+        Some("toml") => toml::from_str(text).map_err(|error| invalid(error.to_string()))?,
+        Some("json") => serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?,
         _ => return Err(FileError::UnknownFormat { path: owned() }),
     };
-    let updated_at = metadata.modified().ok();
     let change = |entry: Entry| FlagChange {
         enabled: entry.enabled,
         rollout: entry.rollout_percentage.map(|percentage| percentage.0),

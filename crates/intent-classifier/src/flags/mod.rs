@@ -19,6 +19,8 @@ use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking, time::interval};
 use tracing::{error, info, warn};
 
 use self::file::Fingerprint;
+#[cfg(fuzzing)]
+pub(crate) use self::file::parse as parse_file;
 pub(crate) use self::{
     environment::{FlagVariables, VariableError, variables},
     file::FileError,
