@@ -1,6 +1,7 @@
 //! The inference threads: micro-batches, one bad text at a time, nobody computed for who has left.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex},
@@ -8,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use intent_model::{Document, Model, Scores, transformer::compute_inline};
+use intent_model::{Document, Model, Scores, stage, transformer::compute_inline};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -157,6 +158,7 @@ impl Workers {
     /// # Panics
     /// When the operating system refuses a thread.
     pub fn start(options: WorkerOptions) -> Self {
+        stage::watch_tokenising(tokenise_span);
         let queue = Arc::new(Queue { options, state: Mutex::default(), ready: Condvar::new() });
         for index in 0..options.threads.max(1) {
             let queue = Arc::clone(&queue);
@@ -334,6 +336,14 @@ fn infer_span(request: &Span, model: &dyn Model, batch_texts: usize) -> Span {
         return Span::none();
     }
     info_span!(target: "span", parent: request, "infer", model = model.kind().as_str(), batch_texts)
+}
+
+/// Shows in a traced request how long its texts take to be cut into tokens.
+fn tokenise_span() -> Box<dyn Any> {
+    if Span::current().is_disabled() {
+        return Box::new(());
+    }
+    Box::new(info_span!(target: "span", "tokenise").entered())
 }
 
 fn answer(job: Job, result: Result<Answer, ComputeError>) {

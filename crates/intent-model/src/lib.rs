@@ -24,6 +24,7 @@ pub mod ngram;
 pub mod pack;
 pub mod rules;
 pub mod sequence_classifier;
+pub mod stage;
 pub mod text;
 #[cfg(any(test, feature = "test-support"))]
 pub mod tiny;

@@ -157,21 +157,46 @@ fn an_address_that_is_none_stops_the_start() {
     assert!(stderr.contains("OTEL_EXPORTER_OTLP_ENDPOINT") || stderr.contains("otlp_endpoint"), "{stderr}");
 }
 
+/// A server with tiny models of random weights, which is sent one text that the rules are not sure of.
 #[tokio::test]
-#[ignore = "needs the encoder, and has not been part of a run yet: run it by name with MODEL_DIR set"]
-async fn a_trace_shows_the_waiting_for_the_inference_threads() {
+async fn a_trace_shows_the_waiting_for_the_inference_threads_and_the_tokenising() {
     let (address, received) = collector().await;
-    let models = std::env::var("MODEL_DIR").expect("MODEL_DIR says where the models are");
+    let folder = tempfile::TempDir::new().expect("there is room for a folder");
+    crate::tiny_models::write(&folder.path().join("models"));
+    let server = Server::start_in(folder, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &address), ("PREWARM_MODELS", "true")]);
+    let body = json!({"text": "hi there", "latency_budget_ms": 60_000});
+    assert_eq!(server.post_json(CLASSIFY, &body).await.status(), 200);
+    shows_every_stage(&spans_of(server, &received).await, "zero_shot");
+}
+
+#[tokio::test]
+#[ignore = "needs the encoder and the trained default pack"]
+async fn real_models_show_every_stage_in_a_trace() {
+    let (address, received) = collector().await;
+    let of = |variable: &str| std::env::var(variable).expect("`make test-real` says where the models are");
+    let (models, encoder) = (of("MODEL_DIR"), of("ENCODER_DIR"));
     let pack = crate::program::repository().join("packs/prompt-tasks");
     let pack = pack.to_str().expect("UTF-8");
-    let server =
-        Server::with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &address), ("MODEL_DIR", &models), ("INTENT_PACK", pack)]);
-    let body = json!({"text": "my kettle trips the fuse every morning, any idea?", "latency_requirement": "relaxed"});
+    let server = Server::with(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &address),
+        ("MODEL_DIR", &models),
+        ("ENCODER_DIR", &encoder),
+        ("INTENT_PACK", pack),
+    ]);
+    // Neither rules nor n-grams are sure of it.
+    let body = json!({"text": "something about bananas and trains maybe", "latency_budget_ms": 60_000});
     assert_eq!(server.post_json(CLASSIFY, &body).await.status(), 200);
-    let spans = spans_of(server, &received).await;
-    let (cache, queue) = (named(&spans, "cache"), named(&spans, "queue"));
+    shows_every_stage(&spans_of(server, &received).await, "hybrid");
+}
+
+/// Expects a request that waited for an inference thread, where `model` computed.
+fn shows_every_stage(spans: &[Span], model: &str) {
+    let (cache, queue, tokenise) = (named(spans, "cache"), named(spans, "queue"), named(spans, "tokenise"));
     assert_eq!(queue.parent_span_id, cache.span_id);
-    let infer = spans.iter().filter(|span| span.name == "infer" && span.parent_span_id == cache.span_id);
-    let models: Vec<String> = infer.map(|span| attributes(&span.attributes)["model"].clone()).collect();
-    assert!(models.contains(&"hybrid".to_owned()), "{models:?}");
+    let mut infer = spans.iter().filter(|span| span.name == "infer" && span.parent_span_id == cache.span_id);
+    let infer = infer.find(|span| attributes(&span.attributes)["model"] == model);
+    let infer = infer.unwrap_or_else(|| panic!("`{model}` was not asked: {spans:#?}"));
+    assert_eq!(tokenise.parent_span_id, infer.span_id);
+    assert!(queue.end_time_unix_nano <= tokenise.start_time_unix_nano, "{queue:?} {tokenise:?}");
+    assert!(tokenise.end_time_unix_nano <= infer.end_time_unix_nano, "{tokenise:?} {infer:?}");
 }

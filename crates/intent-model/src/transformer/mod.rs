@@ -26,7 +26,7 @@ pub use self::{
     specification::{Pooling, Specification},
     thread::{compute_inline, map_chunks},
 };
-use crate::ModelError;
+use crate::{ModelError, stage};
 
 /// With which arithmetic a model computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -136,7 +136,9 @@ impl Transformer {
     /// # Errors
     /// [`ModelError::Inference`] when the tokenizer or the runtime fails.
     pub(crate) fn run(&self, texts: &[&str]) -> Result<Vec<Row>, ModelError> {
+        let stage = stage::tokenising();
         let tokens = texts.iter().map(|text| self.tokenizer.encode(text)).collect::<Result<Vec<_>, _>>()?;
+        drop(stage);
         let lengths: Vec<usize> = tokens.iter().map(|tokens| tokens.ids.len()).collect();
         let mut rows: Vec<Option<Row>> = vec![None; texts.len()];
         for group in batch::groups(&lengths, self.batches) {
