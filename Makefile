@@ -62,6 +62,17 @@ test-transformers: $(ENCODER_DIR)/encoder.json ## Prove with Hugging Face transf
 	@$(MAKE) --no-print-directory $(ENCODER_SOURCE)/model.safetensors
 	scripts/test-transformers $(ENCODER_SOURCE)
 
+.PHONY: test-console
+test-console: system ## Drive the console in a real browser
+	@scripts/install-system-packages browser
+	cargo build --locked
+	scripts/test-console target/debug/intent-classifier
+
+.PHONY: draw-console
+draw-console: $(MODEL_DIR)/CURRENT ## Take the pictures of the console in docs/images
+	@scripts/install-system-packages browser
+	scripts/draw-console $(BINARY)
+
 .PHONY: test-kubernetes
 test-kubernetes: ## Check the Kubernetes manifests against the real schemas and our own rules
 	scripts/test-kubernetes

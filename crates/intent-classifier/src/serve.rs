@@ -23,7 +23,7 @@ use crate::{
     cache::{RedisCheck, RedisConnection},
     config::{ServerSettings, Settings},
     connection::Connections,
-    feedback,
+    experiments, feedback,
     health::{self, Dependencies},
     http::{self, App, Phase},
     remote::{ModelServerCheck, RemoteClient},
@@ -36,6 +36,8 @@ use crate::{
 
 /// How long a server that stops may take to store what its experiment has shown.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many rounds of health checks pass between two looks at the sizes of the experiment's groups, which adds up all of it.
+const SAMPLE_RATIO_EVERY: u32 = 6;
 /// How long to wait when the process has no file descriptor left for a new connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// What a process gets that writes beyond its limit of a file's size; the number is the same on Linux and macOS.
@@ -102,6 +104,7 @@ pub(crate) fn run(
             move || load_models(&app, &settings, pack, peers)
         });
         health::watch(&app);
+        tokio::spawn(experiments::watch(Arc::clone(&app), SAMPLE_RATIO_EVERY * settings.health.interval()));
         tokio::spawn(reload_on_hangup(Arc::clone(&app), hangup));
         tokio::select! {
             () = serve(listener, &app, http::router(&app), &settings.server, stop) => Ok(()),

@@ -26,7 +26,7 @@ use crate::{
     telemetry,
 };
 
-/// How often the two sides of a comparison are measured in turn; the machine's mood then reaches both.
+/// How often the sides of a comparison are measured in turn; the machine's mood then reaches both.
 const ROUNDS: usize = 3;
 const CLASSIFY: &str = "/api/v1/intents/classify";
 const EMPTY: &str = "/empty";
@@ -40,6 +40,10 @@ pub(crate) struct Report {
     pub(crate) empty: Figures,
     /// Texts that the rules decide.
     pub(crate) rules: Figures,
+    /// The same without metrics and log lines.
+    pub(crate) unobserved: Figures,
+    /// The share of the throughput that metrics and log lines cost, 0 to 1; below 0 when the machine's mood is more.
+    pub(crate) observation_cost: f64,
     /// Throughput of `rules` by that of `empty`.
     pub(crate) rules_to_empty: f64,
     /// The most accurate model, asked for every text over one connection; absent when rules are all there is.
@@ -63,11 +67,11 @@ pub(crate) struct Overhead {
     pub(crate) overhead_ms: f64,
 }
 
-/// Serves on a free port within this process, measures, and stops.
+/// Serves on a free port within this process, measures, and stops. `log` turns log lines off and on.
 ///
 /// # Errors
 /// When the models cannot be loaded, no text of the pack is decided by its rules, or the server misbehaves.
-pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report> {
+pub(crate) fn run(settings: &Settings, limits: Limits, log: impl Fn(bool)) -> anyhow::Result<Report> {
     let assembly = serving::assemble(&settings.models, serving::load_configured_pack(&settings.models)?, None)?;
     let texts: Vec<String> = assembly.pack.examples().map(|(text, _)| text.to_owned()).collect();
     let decided_by_rules = decided_by_rules(&assembly, &texts)?;
@@ -90,12 +94,19 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
     let bodies = bodies(&decided_by_rules);
     let empty_load = Load { address: empty_at, path: EMPTY, bodies: &bodies };
     let rules_load = Load { address: service_at, path: CLASSIFY, bodies: &bodies };
-    let (mut empty, mut rules) = (Vec::new(), Vec::new());
+    let (mut empty, mut rules, mut unobserved) = (Vec::new(), Vec::new(), Vec::new());
+    let observe = |is_on| {
+        app.metrics.count(is_on);
+        log(is_on);
+    };
     for _ in 0..ROUNDS {
         empty.push(empty_load.run(limits)?);
         rules.push(rules_load.run(limits)?);
+        observe(false);
+        unobserved.push(rules_load.run(limits)?);
+        observe(true);
     }
-    let (empty, rules) = (Figures::best(empty), Figures::best(rules));
+    let (empty, rules, unobserved) = (Figures::best(empty), Figures::best(rules), Figures::best(unobserved));
 
     let most_accurate = match direct {
         None => None,
@@ -111,7 +122,9 @@ pub(crate) fn run(settings: &Settings, limits: Limits) -> anyhow::Result<Report>
     drop(stop);
     let rules_to_empty = rules.requests_per_second / empty.requests_per_second;
     let resident_mb = telemetry::process::resident_bytes().map(|bytes| bytes as f64 / 1e6);
-    Ok(Report { connections: limits.connections, empty, rules, rules_to_empty, most_accurate, resident_mb })
+    let observation_cost = 1.0 - rules.requests_per_second / unobserved.requests_per_second;
+    let connections = limits.connections;
+    Ok(Report { connections, empty, rules, unobserved, observation_cost, rules_to_empty, most_accurate, resident_mb })
 }
 
 /// Returns the texts on which the rules are sure enough for every strategy.

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// The most requests of one measurement.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
-    /// The longest measurement, in seconds; there are seven.
+    /// The longest measurement, in seconds; there are ten.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// How to write the figures.
@@ -35,13 +35,13 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
     let settings = sources.load()?.settings;
     // Log lines are part of what is measured, but nobody wants to read them.
-    telemetry::logging::start_unseen(&settings.log)?;
+    let log = telemetry::logging::start_unseen(&settings.log)?;
     let limits = Limits {
         connections: arguments.connections.into(),
         requests: arguments.requests as usize,
         duration: Duration::from_secs(arguments.seconds),
     };
-    let report = bench::run(&settings, limits)?;
+    let report = bench::run(&settings, limits, log)?;
     match arguments.format {
         output::Format::Text => write(&report)?,
         output::Format::Json => output::json(&report)?,
@@ -59,12 +59,14 @@ fn write(report: &Report) -> std::io::Result<()> {
     let mut rows = vec![
         row(format!("empty handler, {connections} connections"), &report.empty),
         row(format!("rules, {connections} connections"), &report.rules),
+        row("the same, without metrics and logs".to_owned(), &report.unobserved),
     ];
     if let Some(overhead) = &report.most_accurate {
         rows.push(row(format!("{}, 1 connection", overhead.model), &overhead.http));
     }
     output::table(&["", "REQUESTS/S", "P50 MS", "P95 MS", "P99 MS", "CPU US"], &rows)?;
     output::text(&format!("\nrules at {:.0} % of the empty handler", report.rules_to_empty * 100.0))?;
+    output::text(&format!("metrics and logs cost {:.1} % of the throughput", report.observation_cost * 100.0))?;
     if let Some(overhead) = &report.most_accurate {
         let (model, direct, added) = (overhead.model, overhead.direct_p50_ms, overhead.overhead_ms);
         output::text(&format!("{model} alone {direct:.3} ms, HTTP adds {added:.3} ms"))?;

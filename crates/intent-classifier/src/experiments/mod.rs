@@ -1,10 +1,14 @@
 //! What experiments on routing strategies have shown, from what all replicas have stored.
 
 mod recorder;
+mod watch;
 
 use intent_engine::{Experiment, StrategyName, experiment::Results};
 
-pub(crate) use self::recorder::ExposureRecorder;
+pub(crate) use self::{
+    recorder::ExposureRecorder,
+    watch::{SampleRatio, watch},
+};
 use crate::storage::{GroupTotals, Storage, StorageError};
 
 /// The quantiles of the latency that are reported.

@@ -37,6 +37,8 @@ use crate::{
 pub(super) enum Access {
     /// Whoever has the scope.
     Scope(Scope),
+    /// The console: it is empty until the page itself asks with a token.
+    Page,
     /// A health path that probes ask; a setting can close it.
     Probe,
     /// A health path with details; a setting can open it.
@@ -65,6 +67,7 @@ impl AccessPolicy {
     fn needs(&self, access: Access) -> Option<Option<Scope>> {
         let open = match access {
             Access::Scope(scope) => return Some(Some(scope)),
+            Access::Page => true,
             Access::Probe => self.health != OpenHealth::None,
             Access::HealthDetails => self.health == OpenHealth::All,
             Access::Metrics => self.metrics,

@@ -89,6 +89,7 @@ pub(super) async fn classify_batch(
             telemetry::decision::record(&app.metrics, *request_id, Ok(decision), text);
             app.known_decisions.remember(request_id.uuid(), decision, None);
             app.exposures.record(*request_id, decision);
+            app.low_confidence.note(*request_id, decision, text);
             let attributes = pack.attributes(&decision.best().intent);
             ClassifyAnswer::new(*request_id, decision, attributes, decision.timings.total)
         })

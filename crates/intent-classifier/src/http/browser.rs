@@ -19,8 +19,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
      font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Everything else is data.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
-/// Where pages are.
-const PAGES: [&str; 2] = ["/docs", "/console"];
+/// Where pages are; the console says for itself, and more strictly, what it may load.
+const PAGES: &str = "/docs";
 /// Two years, as browsers' preload lists ask for.
 const TRANSPORT_SECURITY: &str = "max-age=63072000; includeSubDomains";
 /// How long a browser may remember what it is allowed to send.
@@ -28,7 +28,7 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(600);
 
 /// Adds the headers that keep a browser from doing harm with an answer.
 pub(super) async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let is_page = PAGES.iter().any(|page| request.uri().path().starts_with(page));
+    let is_page = request.uri().path().starts_with(PAGES);
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {

@@ -1,6 +1,7 @@
 //! `POST /api/v1/intents/classify`: text in, intent out, one at a time.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -11,7 +12,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use intent_engine::{ClassifyRequest, Decision, EngineError, LatencyRequirement};
+use intent_engine::{ClassifyRequest, Decision, EngineError, LatencyRequirement, RankedIntent};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser::SerializeMap};
 use serde_json::value::RawValue;
 use utoipa::{PartialSchema, ToSchema};
@@ -107,10 +108,10 @@ pub(crate) struct ClassifyAnswer<'a> {
 
 /// An intent and its probability.
 #[derive(Debug, Serialize, ToSchema)]
-struct Alternative<'a> {
+pub(super) struct Alternative<'a> {
     /// An intent of the pack, or `out_of_scope`.
     #[schema(example = "code_generation")]
-    intent: &'a str,
+    intent: Cow<'a, str>,
     /// Calibrated probability, 0 to 1.
     #[schema(example = 0.97)]
     #[serde(serialize_with = "six_decimals")]
@@ -187,6 +188,7 @@ pub(super) async fn classify(
     screener.decided(&decision, &text);
     app.known_decisions.remember(request_id.uuid(), &decision, context);
     app.exposures.record(request_id, &decision);
+    app.low_confidence.note(request_id, &decision, &text);
     let pack = serving.pack();
     Ok(Json(ClassifyAnswer::new(request_id, &decision, pack.attributes(&decision.best().intent), began.elapsed()))
         .into_response())
@@ -270,7 +272,7 @@ impl<'a> ClassifyAnswer<'a> {
             alternatives: decision
                 .ranking
                 .iter()
-                .map(|ranked| Alternative { intent: &ranked.intent, confidence: ranked.confidence })
+                .map(|ranked| Alternative { intent: Cow::Borrowed(&ranked.intent), confidence: ranked.confidence })
                 .collect(),
             attributes,
             model_used: decision.model.as_str(),
@@ -300,6 +302,12 @@ impl<'a> ClassifyAnswer<'a> {
     }
 }
 
+impl From<RankedIntent> for Alternative<'static> {
+    fn from(ranked: RankedIntent) -> Self {
+        Self { intent: Cow::Owned(ranked.intent.to_string()), confidence: ranked.confidence }
+    }
+}
+
 impl<'de> Deserialize<'de> for Context {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ObjectOnly;
@@ -326,7 +334,7 @@ impl<'de> Deserialize<'de> for Context {
 }
 
 /// Writes a probability without the digits that only rounding made.
-fn six_decimals<S: Serializer>(probability: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn six_decimals<S: Serializer>(probability: &f32, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((f64::from(*probability) * 1e6).round() / 1e6)
 }
 

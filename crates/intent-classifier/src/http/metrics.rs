@@ -70,7 +70,10 @@ impl App {
             dependencies,
             cache: vec![CacheState { layer: CacheLayer::Memory, entries: cache.entries(), bytes: cache.bytes() }],
             flags: engine.flags(),
-            experiment: ExperimentState { share: engine.experiment().share, sample_ratio_p_value: None },
+            experiment: ExperimentState {
+                share: engine.experiment().share,
+                sample_ratio_p_value: self.sample_ratio.p_value(),
+            },
             load: LoadState {
                 texts_in_flight: engine.in_flight(),
                 texts_in_flight_limit: engine.capacity(),

@@ -8,6 +8,7 @@ mod browser;
 mod caller;
 mod classify;
 mod conditional;
+mod console;
 mod docs;
 mod error;
 mod experiments;
@@ -17,6 +18,7 @@ mod health;
 mod history;
 mod intents;
 mod layers;
+mod low_confidence;
 mod metering;
 mod metrics;
 mod models;
@@ -52,7 +54,7 @@ pub(crate) use self::{
 use crate::{
     auth::Authenticator,
     config::{ConfigError, InputSettings, Network, Origin, Settings},
-    experiments::ExposureRecorder,
+    experiments::{ExposureRecorder, SampleRatio},
     feedback::{Intake, KnownDecisions},
     flags::FeatureFlags,
     health::Health,
@@ -61,7 +63,7 @@ use crate::{
     screening::Screening,
     serving::Serving,
     storage::Storage,
-    telemetry::metrics::Metrics,
+    telemetry::{low_confidence::LowConfidence, metrics::Metrics},
     tls::Tls,
 };
 
@@ -92,6 +94,8 @@ pub(crate) struct App {
     pub(crate) routing: Arc<Routing>,
     /// Stores what the experiment shows.
     pub(crate) exposures: ExposureRecorder,
+    /// Whether its groups have the sizes they should.
+    pub(crate) sample_ratio: SampleRatio,
     /// Everything that is counted.
     pub(crate) metrics: Metrics,
     /// What background checks have found.
@@ -104,6 +108,8 @@ pub(crate) struct App {
     pub(crate) feedback: Intake,
     /// What was decided lately.
     pub(crate) known_decisions: KnownDecisions,
+    /// What no model was sure of lately.
+    pub(crate) low_confidence: LowConfidence,
     serving: OnceLock<Serving>,
 }
 
@@ -132,6 +138,7 @@ impl App {
                 storage.clone(),
             )),
             exposures: ExposureRecorder::start(storage.clone()),
+            sample_ratio: SampleRatio::default(),
             metrics: Metrics::new(&operations()),
             health,
             trusted_proxies: settings.server.trusted_proxies.clone(),
@@ -145,6 +152,7 @@ impl App {
             feedback: Intake::new(settings, storage.clone()),
             storage,
             known_decisions: KnownDecisions::default(),
+            low_confidence: LowConfidence::default(),
             serving: OnceLock::new(),
         })
     }

@@ -11,8 +11,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     App,
     access::{self, Access},
-    api_keys, batch, browser, classify, docs, error, experiments, feedback, flags, health, intents, layers, metrics,
-    models, ofrep, routing, suspicions,
+    api_keys, batch, browser, classify, console, docs, error, experiments, feedback, flags, health, intents, layers,
+    low_confidence, metrics, models, ofrep, routing, suspicions,
 };
 use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
@@ -23,6 +23,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     router
         .route("/openapi.json", docs::document(&document))
         .merge(docs::swagger_ui())
+        .merge(console::routes())
         .fallback(error::not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(from_fn_with_state(Arc::clone(app), access::guard))
@@ -75,13 +76,22 @@ pub(crate) fn operations() -> Vec<Operation> {
 }
 
 /// What is served besides the documented operations.
-const UNDOCUMENTED: [(&str, u16); 3] = [("/openapi.json", 200), ("/docs/{*rest}", 200), (UNMATCHED, 404)];
+const UNDOCUMENTED: [(&str, u16); 7] = [
+    ("/", 307),
+    ("/console", 200),
+    ("/console/", 307),
+    ("/console/{file}", 200),
+    ("/openapi.json", 200),
+    ("/docs/{*rest}", 200),
+    (UNMATCHED, 404),
+];
 
 fn documented() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(docs::Description::openapi())
         .routes(routes!(classify::classify))
         .routes(routes!(batch::classify_batch))
         .routes(routes!(intents::types))
+        .routes(routes!(low_confidence::low_confidence))
         .routes(routes!(feedback::submit))
         .routes(routes!(feedback::stats))
         .routes(routes!(routing::config::show, routing::config::change))
@@ -117,6 +127,7 @@ pub(super) fn access(method: &Method, route: &str) -> Access {
         ("GET", "/health/models" | "/health/dependencies") => Access::HealthDetails,
         ("GET", "/health" | "/health/live" | "/health/ready") => Access::Probe,
         ("GET", "/metrics") => Access::Metrics,
+        ("GET", "/" | "/console" | "/console/" | "/console/{file}") => Access::Page,
         ("GET", "/openapi.json" | "/docs" | "/docs/" | "/docs/{*rest}") => Access::Documents,
         ("POST", "/api/v1/intents/classify" | "/api/v1/intents/classify/batch") => Access::Scope(Scope::Classify),
         ("GET", "/api/v1/intents/types") => Access::Scope(Scope::Classify),
@@ -136,6 +147,8 @@ pub(super) fn access(method: &Method, route: &str) -> Access {
             Access::Scope(Scope::FlagsRead)
         }
         ("PUT" | "POST", route) if route.starts_with("/api/v1/feature-flags") => Access::Scope(Scope::FlagsWrite),
+        // It may hold texts of users.
+        ("GET", "/api/v1/intents/low-confidence") => Access::Scope(Scope::Admin),
         ("POST", "/api/v1/models/reload") => Access::Scope(Scope::Admin),
         _ => Access::Scope(Scope::Admin),
     }

@@ -3,7 +3,13 @@
 //! A metric is declared here and nowhere else. What happens is counted by the methods of [`super::recording`]; gauges
 //! that mirror state are read when somebody scrapes, by [`super::state`]; both use the declarations of this page.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use intent_engine::{Flag, StrategyName};
 use intent_model::{ModelKind, OUT_OF_SCOPE};
@@ -235,6 +241,7 @@ declare! {
 pub(crate) struct Metrics {
     registry: Registry,
     routing: RoutingCounts,
+    is_counting: AtomicBool,
     /// The endpoint label of every route, so that counting a request allocates nothing.
     pub(super) endpoints: HashMap<String, Arc<str>>,
     pub(super) http_requests_received: Family<HttpEndpointLabels, Counter>,
@@ -251,7 +258,8 @@ pub(crate) struct Metrics {
     pub(super) model_inference_duration: Family<ModelLabels, Histogram, Buckets>,
     pub(super) model_fallbacks: Family<FallbackLabels, Counter>,
     pub(super) cache_requests: Family<CacheLabels, Counter>,
-    pub(super) feature_flag_usage: Family<FlagLabels, Counter>,
+    /// By flag and by whether it was on: each decision counts all, so that looking them up would be most of the work.
+    pub(super) feature_flag_usage: [[Counter; 2]; Flag::ALL.len()],
     pub(super) experiment_decisions: Family<GroupLabels, Counter>,
     pub(super) feedback: Family<FeedbackLabels, Counter>,
     pub(super) feedback_confidence: Family<VerdictLabels, Histogram, Buckets>,
@@ -292,11 +300,12 @@ impl Metrics {
             model_inference_duration: histograms(registry, &MODEL_INFERENCE_DURATION, &DURATION_BUCKETS),
             model_fallbacks: counters(registry, &MODEL_FALLBACKS),
             cache_requests: counters(registry, &CACHE_REQUESTS),
-            feature_flag_usage: counters(registry, &FEATURE_FLAG_USAGE),
+            feature_flag_usage: flag_usage(&counters(registry, &FEATURE_FLAG_USAGE)),
             experiment_decisions: counters(registry, &EXPERIMENT_DECISIONS),
             feedback: counters(registry, &FEEDBACK),
             feedback_confidence: histograms(registry, &FEEDBACK_CONFIDENCE, &CONFIDENCE_BUCKETS),
             routing: RoutingCounts::default(),
+            is_counting: AtomicBool::new(true),
             registry: std::mem::take(registry),
         };
         metrics.begin_at_zero(operations);
@@ -306,6 +315,15 @@ impl Metrics {
     /// Returns what is counted of the router for those who ask for it directly.
     pub(crate) fn routing(&self) -> &RoutingCounts {
         &self.routing
+    }
+
+    /// Lets requests and decisions be counted or not: `bench` measures what that costs.
+    pub(crate) fn count(&self, is_counting: bool) {
+        self.is_counting.store(is_counting, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_counting(&self) -> bool {
+        self.is_counting.load(Ordering::Relaxed)
     }
 
     /// Writes all metrics, `state` included, in the OpenMetrics text format.
@@ -346,11 +364,6 @@ impl Metrics {
         for status in labels::classification_statuses() {
             if status != OK && status != DEGRADED {
                 at_zero(&self.classification_requests, ClassificationLabels::undecided(status));
-            }
-        }
-        for flag in Flag::ALL {
-            for enabled in [true, false] {
-                at_zero(&self.feature_flag_usage, FlagLabels { flag_name: flag.as_str(), enabled });
             }
         }
         for group in StrategyName::ALL {
@@ -395,6 +408,12 @@ impl ClassificationLabels {
     pub(super) fn undecided(status: &'static str) -> Self {
         Self { intent: Arc::from(NONE), model: NONE, status }
     }
+}
+
+fn flag_usage(family: &Family<FlagLabels, Counter>) -> [[Counter; 2]; Flag::ALL.len()] {
+    Flag::ALL.map(|flag| {
+        [false, true].map(|enabled| family.get_or_create(&FlagLabels { flag_name: flag.as_str(), enabled }).clone())
+    })
 }
 
 /// Lets a series be exported before anything has happened to it.

@@ -5,6 +5,7 @@ mod declaration;
 pub(crate) mod exposition;
 pub(crate) mod labels;
 pub(crate) mod logging;
+pub(crate) mod low_confidence;
 pub(crate) mod metrics;
 pub(crate) mod process;
 pub(crate) mod recording;

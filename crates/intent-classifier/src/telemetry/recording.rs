@@ -19,6 +19,10 @@ pub(crate) const UNMATCHED: &str = "unmatched";
 impl Metrics {
     /// Counts a decision.
     pub(super) fn decided(&self, decision: &Decision) {
+        if !self.is_counting() {
+            return;
+        }
+        self.routing().record(decision);
         let (best, model) = (decision.best(), decision.model.as_str());
         let status = if decision.degraded { DEGRADED } else { OK };
         let labels = ClassificationLabels { intent: Arc::clone(&best.intent), model, status };
@@ -41,9 +45,8 @@ impl Metrics {
                 self.cache_requests.get_or_create(&CacheLabels { layer, result }).inc();
             }
         }
-        for flag in Flag::ALL {
-            let labels = FlagLabels { flag_name: flag.as_str(), enabled: decision.flags.contains(flag) };
-            self.feature_flag_usage.get_or_create(&labels).inc();
+        for (flag, usage) in Flag::ALL.into_iter().zip(&self.feature_flag_usage) {
+            usage[usize::from(decision.flags.contains(flag))].inc();
         }
         let labels = GroupLabels { group: decision.experiment_group.as_str(), strategy: decision.strategy.as_str() };
         self.experiment_decisions.get_or_create(&labels).inc();
@@ -102,10 +105,13 @@ impl Metrics {
 
     /// Counts a request as active until it is answered or dropped. `endpoint` is the route's template, never a raw path.
     pub(crate) fn request_started(&self, method: &'static str, endpoint: &str) -> RequestInFlight<'_> {
-        let labels = HttpEndpointLabels { method, endpoint: self.endpoint(endpoint) };
-        self.http_requests_received.get_or_create(&labels).inc();
-        self.http_requests_active.inc();
-        RequestInFlight { metrics: self, labels, started: Instant::now(), is_answered: false }
+        let labels = self.is_counting().then(|| {
+            let labels = HttpEndpointLabels { method, endpoint: self.endpoint(endpoint) };
+            self.http_requests_received.get_or_create(&labels).inc();
+            self.http_requests_active.inc();
+            labels
+        });
+        RequestInFlight { metrics: self, labels, started: Instant::now() }
     }
 
     /// Returns the label of a route.
@@ -137,28 +143,30 @@ impl Drop for OpenConnection {
 #[derive(Debug)]
 pub(crate) struct RequestInFlight<'a> {
     metrics: &'a Metrics,
-    labels: HttpEndpointLabels,
+    /// `None` once it is answered.
+    labels: Option<HttpEndpointLabels>,
     started: Instant,
-    is_answered: bool,
 }
 
 impl RequestInFlight<'_> {
     /// Counts the answer; returns how long it took.
     pub(crate) fn answered(mut self, status: u16) -> Duration {
-        self.is_answered = true;
         let elapsed = self.started.elapsed();
-        self.metrics.http_request_duration.get_or_create(&self.labels).observe(elapsed.as_secs_f64());
-        let HttpEndpointLabels { method, endpoint } = self.labels.clone();
-        self.metrics.http_requests.get_or_create(&HttpRequestLabels { method, endpoint, status }).inc();
+        if let Some(labels) = self.labels.take() {
+            self.metrics.http_request_duration.get_or_create(&labels).observe(elapsed.as_secs_f64());
+            let HttpEndpointLabels { method, endpoint } = labels;
+            self.metrics.http_requests.get_or_create(&HttpRequestLabels { method, endpoint, status }).inc();
+            self.metrics.http_requests_active.dec();
+        }
         elapsed
     }
 }
 
 impl Drop for RequestInFlight<'_> {
     fn drop(&mut self) {
-        self.metrics.http_requests_active.dec();
-        if !self.is_answered {
-            self.metrics.http_requests_cancelled.get_or_create(&self.labels).inc();
+        if let Some(labels) = self.labels.take() {
+            self.metrics.http_requests_active.dec();
+            self.metrics.http_requests_cancelled.get_or_create(&labels).inc();
         }
     }
 }
