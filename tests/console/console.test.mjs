@@ -58,6 +58,12 @@ test("a text is classified and its decision drawn, by the page's own files alone
   assert.equal(await taken.locator(".name").innerText(), "rules");
   assert.match(await taken.locator(".bar").getAttribute("aria-label"), /^rules: 99\.5 % sure, 85\.0 % needed$/);
   assert.match(await taken.locator(".note").innerText(), /100 % sure, 85 % needed; rule code_generation\//);
+  // Every lane has its bar right of its name, whatever became of it.
+  const lanes = await page.locator(".lane:has(.bar)").evaluateAll((all) => all.map((lane) => {
+    const [name, bar] = [".name", ".bar"].map((part) => lane.querySelector(part).getBoundingClientRect());
+    return bar.left >= name.right - 1;
+  }));
+  assert.deepEqual(lanes, lanes.map(() => true));
   assert.match(await page.locator(".timeline .muted").innerText(), /ms of 200 ms/);
   assert.match(await page.locator(".timeline .stack").getAttribute("aria-label"), /^rules [\d.]+ ms, all else [\d.]+ ms$/);
 

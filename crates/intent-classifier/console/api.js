@@ -25,15 +25,15 @@ export class Failure extends Error {
 }
 
 /** JSON Web Tokens have three parts; whatever else is given is an API key. */
-function credentials() {
-  const token = sessionStorage.getItem(TOKEN_KEY);
+function credentials(token) {
   if (!token) return {};
   return token.split(".").length === 3 ? { Authorization: `Bearer ${token}` } : { "X-API-Key": token };
 }
 
 /** Resolves to the answer; an error of the server becomes a `Failure` that says what to do. */
 export async function call(method, path, body, headers = {}) {
-  const request = { method, headers: { ...headers, ...credentials() } };
+  const token = sessionStorage.getItem(TOKEN_KEY);
+  const request = { method, headers: { ...headers, ...credentials(token) } };
   if (body !== undefined) {
     request.headers["Content-Type"] = "application/json";
     request.body = JSON.stringify(body);
@@ -48,7 +48,8 @@ export async function call(method, path, body, headers = {}) {
   // Health tells what is wrong by 503 and a body of its own.
   if (response.ok || (path.startsWith("health") && content.status && !content.type)) return content;
   const failure = new Failure(response.status, inWords(response, content), Number(response.headers.get("Retry-After") ?? 0));
-  if (response.status === 401) askForToken(hasToken() ? failure.message : undefined);
+  // What was asked with a token that has been replaced meanwhile says nothing of the new one.
+  if (response.status === 401 && token === sessionStorage.getItem(TOKEN_KEY)) askForToken(hasToken() ? failure.message : undefined);
   throw failure;
 }
 

@@ -68,7 +68,9 @@ async function status() {
   try {
     const ready = await get("health/ready");
     const affected = ready.affected?.length ? ` without ${ready.affected.join(", ")}` : "";
-    show("status", badge(ready.status, ready.status + affected), h("span", { class: "version" }, ready.model_version ?? ""));
+    const state = ready.status + affected;
+    const version = ready.model_version ?? "";
+    show("status", h("span", { title: state }, badge(ready.status, state)), h("span", { class: "version", title: version }, version));
   } catch (failure) {
     show("status", badge("unavailable", failure.status === 0 ? "no answer" : "unknown"));
   }
