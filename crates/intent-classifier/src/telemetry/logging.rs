@@ -12,7 +12,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use super::traces::Traces;
+use super::{json_line::JsonLine, traces::Traces};
 use crate::config::{LogFormat, LogLevel, LogSettings};
 
 /// The target of lines about subjects who have `enhanced_logging`: the flag is their log level.
@@ -60,9 +60,7 @@ fn lines(
 
     let lines = fmt::layer().with_writer(writer);
     match settings.format {
-        LogFormat::Json => {
-            lines.json().flatten_event(true).with_span_list(false).with_current_span(false).with_filter(filter).boxed()
-        }
+        LogFormat::Json => lines.event_format(JsonLine).with_filter(filter).boxed(),
         LogFormat::Pretty => lines.with_filter(filter).boxed(),
     }
 }
@@ -105,6 +103,51 @@ mod tests {
         }
     }
 
+    /// Returns the lines that `log` writes, as JSON.
+    fn lines_of(level: LogLevel, log: impl FnOnce()) -> Vec<serde_json::Value> {
+        let kept = Kept::default();
+        let writer = {
+            let kept = kept.clone();
+            move || kept.clone()
+        };
+        let settings = LogSettings { level, format: LogFormat::Json };
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines(&settings, writer)), log);
+        let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let text = String::from_utf8(bytes).expect("lines are UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    }
+
+    #[test]
+    fn a_line_is_an_object_whatever_its_fields_hold() {
+        let text = "quote \" backslash \\ line\nbreak tab\t bell\u{7} escape\u{1b}[31m \u{202e} 漢 🙂";
+        let lines = lines_of(LogLevel::Info, || {
+            let (text_truncated, absent) = (true, None::<&str>);
+            info!(
+                target: "intent_classifier",
+                text,
+                display = %text,
+                debug = ?text,
+                text_truncated,
+                absent,
+                whole = 3.0,
+                none = f64::NAN,
+                most = u64::MAX,
+                least = i64::MIN,
+                "{text}"
+            );
+        });
+        let [line] = &lines[..] else { panic!("one line expected: {lines:?}") };
+        let timestamp = line["timestamp"].as_str().expect("it says when");
+        assert!(humantime::parse_rfc3339(timestamp).is_ok(), "{timestamp}");
+        let mut expected = serde_json::json!({
+            "level": "INFO", "target": "intent_classifier", "message": text, "text": text, "display": text,
+            "debug": format!("{text:?}"), "text_truncated": true, "whole": 3.0, "none": null, "most": u64::MAX,
+            "least": i64::MIN,
+        });
+        expected["timestamp"] = timestamp.into();
+        assert_eq!(line, &expected);
+    }
+
     #[test]
     fn the_flag_is_the_log_level_of_those_who_have_it() {
         for (level, expected) in [
@@ -113,25 +156,12 @@ mod tests {
             (LogLevel::Error, &["enhanced"]),
             (LogLevel::Off, &[]),
         ] {
-            let kept = Kept::default();
-            let writer = {
-                let kept = kept.clone();
-                move || kept.clone()
-            };
-            let settings = LogSettings { level, format: LogFormat::Json };
-            let subscriber = tracing_subscriber::registry().with(lines(&settings, writer));
-            tracing::subscriber::with_default(subscriber, || {
+            let lines = lines_of(level, || {
                 info!(target: "intent_classifier::decision", "usual");
                 info!(target: ENHANCED_TARGET, "enhanced");
                 warn!(target: "intent_classifier", "trouble");
             });
-            let bytes = kept.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let text = String::from_utf8(bytes).expect("lines are UTF-8");
-            let message = |line: &str| {
-                let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
-                line["message"].as_str().map(str::to_owned)
-            };
-            let messages: Vec<String> = text.lines().filter_map(message).collect();
+            let messages: Vec<&str> = lines.iter().filter_map(|line| line["message"].as_str()).collect();
             assert_eq!(messages, expected, "{level:?}");
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod decision;
 mod declaration;
 pub(crate) mod exposition;
+mod json_line;
 pub(crate) mod labels;
 pub(crate) mod logging;
 pub(crate) mod low_confidence;
