@@ -18,6 +18,7 @@ mod health;
 mod http;
 mod limits;
 mod remote;
+mod rollouts;
 mod routing;
 mod screening;
 mod serve;

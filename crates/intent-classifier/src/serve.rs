@@ -84,6 +84,10 @@ pub(crate) fn run(
         if let Some(api_keys) = app.authenticator.api_keys() {
             tokio::spawn(api_keys.follow());
         }
+        tokio::spawn(Arc::clone(&app.rollouts).run({
+            let app = Arc::clone(&app);
+            move |violation| app.metrics.guard_violated(violation)
+        }));
         tokio::spawn(feedback::replay_spool(app.feedback.clone()));
         tokio::spawn(feedback::keep_retention(app.storage.clone(), settings.feedback.clone()));
         tokio::spawn(feedback::complete_feedback(app.storage.clone(), {
@@ -195,6 +199,7 @@ pub(crate) async fn serve(
         Err(_) => warn!(open_connections, "stopped with requests unanswered: the time limit for draining has passed"),
     }
     app.exposures.flush(FLUSH_TIMEOUT).await;
+    app.rollouts.stop(FLUSH_TIMEOUT).await;
 }
 
 async fn accept_until(

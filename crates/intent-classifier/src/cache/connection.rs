@@ -130,6 +130,14 @@ async fn connect(client: &Client) -> Result<MultiplexedConnection, String> {
     }
 }
 
+/// Connects and asks for a sign of life, for those who ask once.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) async fn once(client: &Client) -> Result<(), String> {
+    ping(&mut connect(client).await?).await
+}
+
 /// Returns why the connection is of no more use, once it is.
 async fn watch(state: &State, mut connection: MultiplexedConnection) -> String {
     loop {

@@ -16,7 +16,12 @@ mod corrections;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::{answers::RedisCache, check::RedisCheck, connection::RedisConnection, corrections::Corrections};
+pub(crate) use self::{
+    answers::RedisCache,
+    check::RedisCheck,
+    connection::{RedisConnection, once as ping},
+    corrections::Corrections,
+};
 
 use intent_engine::TextDigest;
 

@@ -71,13 +71,30 @@ pub(super) struct Answer {
 }
 
 impl Connection {
+    /// Tells whether a server was named.
+    pub(super) fn is_named(&self) -> bool {
+        self.url.is_some()
+    }
+
+    /// Prepares to talk to the server that was named.
+    ///
+    /// # Errors
+    /// What is wrong with the address.
+    pub(super) fn open_named(&self) -> anyhow::Result<Client> {
+        self.client(self.url.as_deref().context("no server was named: give `--url`")?)
+    }
+
     /// Prepares to talk to the server that is meant.
     pub(super) fn open(&self, sources: Sources) -> Result<Client, Failure> {
         let url = match &self.url {
             Some(url) => url.clone(),
             None => format!("http://{}", healthcheck::local(sources.load()?.settings.server.address())),
         };
-        let url = parse_url(&url).map_err(Failure::Failed)?;
+        self.client(&url).map_err(Failure::Failed)
+    }
+
+    fn client(&self, url: &str) -> anyhow::Result<Client> {
+        let url = parse_url(url)?;
         // The first to install one wins; they are all the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
@@ -85,8 +102,7 @@ impl Connection {
             // A token belongs to the server that was named, and to no other.
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(anyhow::Error::from)?;
+            .build()?;
         Ok(Client { http, url, token: self.token.clone(), api_key: self.api_key.clone() })
     }
 }
@@ -110,13 +126,7 @@ impl Client {
     /// # Errors
     /// What went wrong, in words, and what to do about it.
     pub(super) async fn send(&self, method: Method, call: Call<'_>) -> anyhow::Result<Answer> {
-        let mut request = self.http.request(method, format!("{}{}", self.url(), call.path));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
-        if let Some(api_key) = &self.api_key {
-            request = request.header("x-api-key", api_key);
-        }
+        let mut request = self.request(method, call.path);
         for (name, value) in [(header::IF_MATCH, &call.if_match), (header::IF_NONE_MATCH, &call.if_none_match)] {
             if let Some(value) = value {
                 request = request.header(name, value);
@@ -139,6 +149,28 @@ impl Client {
             (true, Err(_)) => bail!("{} does not answer JSON: {NOT_OURS}", self.url()),
             (false, body) => Err(explain(status, &body.unwrap_or_default())),
         }
+    }
+
+    /// Fetches a page, whatever its status: status and text.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub(super) async fn fetch(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let response = self.request(Method::GET, path).send().await.map_err(|error| self.unreachable(error))?;
+        let status = response.status().as_u16();
+        let bytes = self.read(response).await?;
+        Ok((status, String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let mut request = self.http.request(method, format!("{}{path}", self.url()));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(api_key) = &self.api_key {
+            request = request.header("x-api-key", api_key);
+        }
+        request
     }
 
     async fn read(&self, mut response: reqwest::Response) -> anyhow::Result<Vec<u8>> {

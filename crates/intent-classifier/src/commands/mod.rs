@@ -9,6 +9,7 @@ mod client;
 mod comparison;
 mod config;
 mod database;
+mod doctor;
 mod evaluate;
 mod export;
 mod export_feedback;
@@ -26,6 +27,7 @@ mod openapi;
 mod output;
 mod pack;
 mod progress;
+mod rollout;
 mod serve;
 mod train;
 
@@ -75,10 +77,12 @@ enum Command {
     #[command(subcommand)]
     Models(models::Command),
     Flags(flags::Arguments),
+    Rollout(rollout::Arguments),
     Keys(keys::Arguments),
     #[command(subcommand)]
     Config(config::Command),
     Healthcheck(healthcheck::Arguments),
+    Doctor(doctor::Arguments),
     Openapi(openapi::Arguments),
     Metrics(metrics::Arguments),
     Bench(bench::Arguments),
@@ -124,9 +128,11 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Migrate(arguments) => migrate::run(&arguments, sources),
         Command::Models(command) => models::run(&command, sources),
         Command::Flags(arguments) => flags::run(&arguments, sources),
+        Command::Rollout(arguments) => rollout::run(&arguments, sources),
         Command::Keys(arguments) => keys::run(&arguments, sources),
         Command::Config(command) => config::run(command, sources),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments, sources),
+        Command::Doctor(arguments) => doctor::run(&arguments, sources),
         Command::Bench(arguments) => bench::run(&arguments, sources),
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Metrics(arguments) => metrics::run(&arguments),

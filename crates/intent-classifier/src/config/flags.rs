@@ -26,6 +26,11 @@ pub(crate) struct FlagSettings {
     #[config(validate(*poll_ms == 0 || (10..=3_600_000).contains(poll_ms), "expected 0, or 10 to 3600000 milliseconds"))]
     pub(crate) poll_ms: u64,
 
+    /// How often guarded rollouts are looked at, in milliseconds: what was observed is stored, guards are tested, steps taken.
+    #[config(env = "ROLLOUT_CHECK_INTERVAL_MS", default = 5000)]
+    #[config(validate((50..=3_600_000).contains(rollout_check_interval_ms), "expected 50 to 3600000 milliseconds"))]
+    pub(crate) rollout_check_interval_ms: u64,
+
     /// Share of the traffic that takes part in the experiment on routing strategies, 0 to 1. It needs the flag
     /// `ab_testing`. Unset: 0.
     #[config(env = "AB_TEST_PERCENTAGE")]
@@ -37,6 +42,11 @@ impl FlagSettings {
     /// Returns how often to look at the file; `None` for never.
     pub(crate) fn poll_interval(&self) -> Option<Duration> {
         (self.poll_ms > 0).then(|| Duration::from_millis(self.poll_ms))
+    }
+
+    /// Returns how often to look at guarded rollouts.
+    pub(crate) fn rollout_check_interval(&self) -> Duration {
+        Duration::from_millis(self.rollout_check_interval_ms)
     }
 
     /// Reads file and environment, to find out whether they can be used.

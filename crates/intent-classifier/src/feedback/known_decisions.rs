@@ -24,6 +24,8 @@ pub(crate) struct KnownDecision {
     pub(crate) model_version: Arc<str>,
     /// The group of the experiment.
     pub(crate) experiment_group: &'static str,
+    /// The user, when one was named.
+    pub(crate) user_id: Option<Box<str>>,
     /// The `context` of the request, as JSON.
     pub(crate) context: Option<Box<str>>,
 }
@@ -40,12 +42,19 @@ struct Inner {
 }
 
 impl KnownDecisions {
-    /// Remembers a decision and the `context` of its request, JSON.
-    pub(crate) fn remember(&self, request_id: Uuid, decision: &Decision, context: Option<Box<str>>) {
+    /// Remembers a decision with the user and the `context` of its request, JSON.
+    pub(crate) fn remember(
+        &self,
+        request_id: Uuid,
+        decision: &Decision,
+        user_id: Option<&str>,
+        context: Option<Box<str>>,
+    ) {
         let known = KnownDecision {
             model: decision.model.as_str(),
             model_version: Arc::clone(&decision.model_version),
             experiment_group: decision.experiment_group.as_str(),
+            user_id: user_id.map(Box::from),
             context,
         };
         self.insert(request_id, known);
@@ -84,7 +93,8 @@ mod tests {
 
     fn decision(context_bytes: usize) -> KnownDecision {
         let context = Some("x".repeat(context_bytes).into_boxed_str());
-        KnownDecision { model: "rules", model_version: Arc::from("v1"), experiment_group: "control", context }
+        let model_version = Arc::from("v1");
+        KnownDecision { model: "rules", model_version, experiment_group: "control", user_id: None, context }
     }
 
     #[test]

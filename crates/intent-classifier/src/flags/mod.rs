@@ -202,6 +202,14 @@ impl FeatureFlags {
         self.storage.flag_history(flag, limit).await
     }
 
+    /// Reads what was said over HTTP, as somebody else than this may just have said something.
+    ///
+    /// # Errors
+    /// [`StorageError`] when the database cannot be read.
+    pub(crate) async fn catch_up(&self) -> Result<(), StorageError> {
+        self.reload_stored().await
+    }
+
     /// Reads file, environment and database again, and returns what that changed.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use super::{
     App,
     body::{JsonBody, JsonRequest},
     caller::Caller,
-    classify::{self, ClassifyAnswer, Millis, check_text},
+    classify::{self, ClassifyAnswer, Millis, check_text, subject},
     error::{BodyProblems, FieldError, Problem},
     request_id::RequestId,
     suspicions::Screener,
@@ -70,9 +70,15 @@ pub(super) async fn classify_batch(
     }
     let texts: Vec<String> = requests.iter().map(|request| request.text.clone()).collect();
     let serving = app.serving()?;
+    let user_id = requests.first().and_then(|request| request.user_id.clone());
+    let user_id = user_id.as_deref();
+    let observer = &app.rollouts.observer;
     let decisions = match serving.engine().classify_batch(requests).await {
         Ok(decisions) => decisions,
         Err(error) => {
+            for request_id in &request_ids {
+                observer.decided(subject(user_id, &request_id.to_string()), Err(&error));
+            }
             telemetry::decision::record(&app.metrics, RequestId::new(), Err(&error), "");
             return Err(error.into());
         }
@@ -86,8 +92,9 @@ pub(super) async fn classify_batch(
         .iter()
         .zip(&texts)
         .map(|((request_id, decision), text)| {
+            observer.decided(subject(user_id, &request_id.to_string()), Ok(decision));
             telemetry::decision::record(&app.metrics, *request_id, Ok(decision), text);
-            app.known_decisions.remember(request_id.uuid(), decision, None);
+            app.known_decisions.remember(request_id.uuid(), decision, user_id, None);
             app.exposures.record(*request_id, decision);
             app.low_confidence.note(*request_id, decision, text);
             let attributes = pack.attributes(&decision.best().intent);

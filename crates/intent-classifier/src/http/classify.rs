@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     config::InputSettings,
+    rollouts::Subject,
     screening::{INVISIBLE, is_visible},
     telemetry,
 };
@@ -180,13 +181,14 @@ pub(super) async fn classify(
     let screener = Screener { app: &app, request_id, caller: &caller };
     let (request, context) = body.into_request(screener)?;
     let request = ClassifyRequest { request_id: request_id.to_string(), ..request };
-    let text = request.text.clone();
+    let (text, user_id) = (request.text.clone(), request.user_id.clone());
     let serving = app.serving()?;
     let decision = serving.engine().classify(request).await;
+    app.rollouts.observer.decided(subject(user_id.as_deref(), &request_id.to_string()), decision.as_ref());
     telemetry::decision::record(&app.metrics, request_id, decision.as_ref(), &text);
     let decision = decision?;
     screener.decided(&decision, &text);
-    app.known_decisions.remember(request_id.uuid(), &decision, context);
+    app.known_decisions.remember(request_id.uuid(), &decision, user_id.as_deref(), context);
     app.exposures.record(request_id, &decision);
     app.low_confidence.note(request_id, &decision, &text);
     let pack = serving.pack();
@@ -224,6 +226,11 @@ impl JsonRequest for ClassifyBody {
     fn max_bytes(input: &InputSettings) -> usize {
         input.max_body_bytes()
     }
+}
+
+/// Returns whom flags go by: the user, or the request itself.
+pub(super) fn subject<'a>(user_id: Option<&'a str>, request_id: &'a str) -> Subject<'a> {
+    user_id.map_or(Subject::Request(request_id), Subject::User)
 }
 
 /// Notes what is wrong with a text.

@@ -22,6 +22,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "models", description = "The models that answer"),
         (name = "access", description = "Keys for programs"),
         (name = "audit", description = "Who did what"),
+        (name = "rollouts", description = "Flags that are given to more and more users, for as long as nothing gets worse"),
         (name = "feature-flags", description = "What is on, for whom, and who changed it"),
         (name = "ofrep", description = "The same flags for OpenFeature clients, by OFREP 0.3"),
         (name = "health", description = "Probes and metrics"),

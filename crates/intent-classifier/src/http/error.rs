@@ -36,10 +36,12 @@ pub(crate) enum Kind {
     NotFound,
     UnknownFlag,
     UnknownExperiment,
+    UnknownRollout,
     MethodNotAllowed,
     BodyTimeout,
     ReloadRefused,
     StaleRevision,
+    RolloutConflict,
     FlagsFileRefused,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -57,7 +59,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All kinds, by status.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::MalformedJson,
         Self::InvalidContext,
         Self::TargetingKeyMissing,
@@ -67,10 +69,12 @@ impl Kind {
         Self::NotFound,
         Self::UnknownFlag,
         Self::UnknownExperiment,
+        Self::UnknownRollout,
         Self::MethodNotAllowed,
         Self::BodyTimeout,
         Self::ReloadRefused,
         Self::StaleRevision,
+        Self::RolloutConflict,
         Self::FlagsFileRefused,
         Self::BodyTooLarge,
         Self::UnsupportedMediaType,
@@ -109,6 +113,10 @@ impl Kind {
             }
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body took too long to arrive"),
             Self::ReloadRefused => (StatusCode::CONFLICT, "reload-refused", "The models that serve were kept"),
+            Self::UnknownRollout => (StatusCode::NOT_FOUND, "unknown-rollout", "The feature flag has no rollout"),
+            Self::RolloutConflict => {
+                (StatusCode::CONFLICT, "rollout-conflict", "The rollout is not in a state that allows this")
+            }
             Self::StaleRevision => (StatusCode::CONFLICT, "stale-revision", "It was changed since"),
             Self::FlagsFileRefused => {
                 (StatusCode::CONFLICT, "flags-file-refused", "The feature flags that were in force were kept")
@@ -426,6 +434,13 @@ problems! {
         InvalidField, Internal, StorageUnavailable;
     /// Failures of taking back what was said of a flag.
     FlagResetProblems: UnknownFlag, StaleRevision, InvalidField, Internal, StorageUnavailable;
+    /// Failures of starting a rollout.
+    RolloutStartProblems: MalformedJson, BodyTimeout, RolloutConflict, BodyTooLarge, UnsupportedMediaType, InvalidField,
+        Internal, StorageUnavailable;
+    /// Failures of reading a rollout.
+    RolloutProblems: UnknownFlag, UnknownRollout, InvalidField, Internal, StorageUnavailable;
+    /// Failures of changing a rollout.
+    RolloutChangeProblems: UnknownFlag, UnknownRollout, RolloutConflict, InvalidField, Internal, StorageUnavailable;
     /// Failures of reading flags again.
     RefreshProblems: FlagsFileRefused, Internal, StorageUnavailable;
     /// Failures of evaluating a flag for an OpenFeature client.

@@ -22,7 +22,7 @@ use super::{
     App,
     body::{JsonBody, JsonRequest},
     caller::Caller,
-    classify::{self, check_text},
+    classify::{self, check_text, subject},
     error::{FeedbackProblems, FieldError, Kind, Problem, StorageProblems},
     request_id::RequestId,
     suspicions::Screener,
@@ -169,12 +169,18 @@ pub(super) async fn submit(
         app.metrics.feedback(kind.into(), FeedbackResult::Rejected);
     })?;
     let (feedback_id, confidence) = (feedback.id, feedback.original_confidence);
+    let judged = judged_by(&app, &feedback);
     let corrected = (feedback.learn && kind == FeedbackKind::Correction).then(|| feedback.text.clone());
     let accepted = app.feedback.accept(feedback).await;
     app.metrics.feedback(kind.into(), result_of(&accepted));
     let accepted = accepted?;
     if let (Accepted::Stored | Accepted::Spooled, Some(confidence)) = (accepted, confidence) {
         app.metrics.judged(kind.into(), confidence);
+    }
+    if let (Accepted::Stored | Accepted::Spooled, Some((user_id, request_id))) = (accepted, judged) {
+        let id = request_id.to_string();
+        let subject = subject(user_id.as_deref(), &id);
+        app.rollouts.observer.judged(subject, request_id, kind == FeedbackKind::Confirmation);
     }
     if let Some(text) = corrected {
         app.forget_text(&text);
@@ -285,6 +291,16 @@ impl FeedbackBody {
             learn,
             received_at_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
         })
+    }
+}
+
+/// Returns the user and the request that a feedback is about, for rollouts; `None` when that is not certain: of a request
+/// that another replica answered only its user tells whether he has a feature.
+fn judged_by(app: &App, feedback: &Feedback) -> Option<(Option<Box<str>>, Uuid)> {
+    let request_id = feedback.request_id?;
+    match app.known_decisions.of(request_id) {
+        Some(known) => Some((known.user_id, request_id)),
+        None => feedback.user_id.as_deref().map(|user_id| (Some(Box::from(user_id)), request_id)),
     }
 }
 

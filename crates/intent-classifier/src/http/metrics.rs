@@ -16,10 +16,13 @@ use super::{
 };
 use crate::{
     serving::Serving,
+    storage::StoredRollout,
     telemetry::{
         exposition::Exposition,
         labels::{CacheLayer, Dependency},
-        state::{CacheState, DependencyState, ExperimentState, LoadState, ModelState, State as MetricState},
+        state::{
+            CacheState, DependencyState, ExperimentState, LoadState, ModelState, RolloutState, State as MetricState,
+        },
     },
 };
 
@@ -47,6 +50,7 @@ impl App {
         let certificate_expiry = self.tls.as_ref().map(|tls| Duration::from_secs(tls.expires_at().max(0) as u64));
         let feedback_spool_entries = usize::try_from(self.feedback.spooled()).unwrap_or(usize::MAX);
         let is_read_only = self.storage.status().access.is_refusing_changes();
+        let rollouts = rollouts(self);
         let Ok(serving) = self.serving() else {
             let models = ModelKind::ALL.map(ModelState::not_configured).to_vec();
             let cache = vec![CacheState { layer: CacheLayer::Memory, entries: 0, bytes: 0 }];
@@ -58,6 +62,7 @@ impl App {
                 heartbeat_age,
                 feedback_spool_entries,
                 is_read_only,
+                rollouts,
                 ..MetricState::default()
             };
         };
@@ -70,6 +75,7 @@ impl App {
             dependencies,
             cache: vec![CacheState { layer: CacheLayer::Memory, entries: cache.entries(), bytes: cache.bytes() }],
             flags: engine.flags(),
+            rollouts,
             experiment: ExperimentState {
                 share: engine.experiment().share,
                 sample_ratio_p_value: self.sample_ratio.p_value(),
@@ -95,6 +101,15 @@ fn models(app: &App, serving: &Serving) -> Vec<ModelState> {
         circuit: model.circuit,
     };
     health::model_statuses(app, serving).into_iter().map(state).collect()
+}
+
+fn rollouts(app: &App) -> Vec<RolloutState> {
+    let state = |stored: StoredRollout| RolloutState {
+        flag: stored.rollout.plan.flag,
+        status: stored.rollout.status,
+        percent: stored.rollout.setting().percent(),
+    };
+    app.rollouts.known().into_iter().map(state).collect()
 }
 
 fn dependencies(app: &App) -> Vec<DependencyState> {

@@ -25,6 +25,7 @@ mod models;
 mod ofrep;
 mod parameters;
 mod request_id;
+mod rollouts;
 mod routes;
 mod routing;
 mod suspicions;
@@ -59,6 +60,7 @@ use crate::{
     flags::FeatureFlags,
     health::Health,
     limits::RateLimiter,
+    rollouts::Rollouts,
     routing::Routing,
     screening::Screening,
     serving::Serving,
@@ -90,6 +92,8 @@ pub(crate) struct App {
     pub(crate) tls: Option<Arc<Tls>>,
     /// The feature flags.
     pub(crate) flags: Arc<FeatureFlags>,
+    /// The guarded rollouts of flags.
+    pub(crate) rollouts: Arc<Rollouts>,
     /// The settings of the router and of its experiment.
     pub(crate) routing: Arc<Routing>,
     /// Stores what the experiment shows.
@@ -124,6 +128,7 @@ impl App {
         tls: Option<Arc<Tls>>,
     ) -> Result<Self, ConfigError> {
         let storage = Storage::new(&settings.database)?;
+        let flags = Arc::new(FeatureFlags::new(settings, storage.clone())?);
         let mut health = Health::new(&settings.health);
         if storage.is_remote() {
             health.dependencies.add(storage.clone());
@@ -131,7 +136,12 @@ impl App {
         Ok(Self {
             input: settings.input.clone(),
             request_timeout: settings.server.request_timeout(),
-            flags: Arc::new(FeatureFlags::new(settings, storage.clone())?),
+            rollouts: Arc::new(Rollouts::new(
+                storage.clone(),
+                Arc::clone(&flags),
+                settings.flags.rollout_check_interval(),
+            )),
+            flags,
             routing: Arc::new(Routing::new(
                 settings.routing.routing(),
                 settings.routing.experiment(settings.flags.experiment_share.unwrap_or(0.0)),

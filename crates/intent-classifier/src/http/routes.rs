@@ -12,7 +12,7 @@ use super::{
     App,
     access::{self, Access},
     api_keys, batch, browser, classify, console, docs, error, experiments, feedback, flags, health, intents, layers,
-    low_confidence, metrics, models, ofrep, routing, suspicions,
+    low_confidence, metrics, models, ofrep, rollouts, routing, suspicions,
 };
 use crate::{auth::Scope, telemetry::recording::UNMATCHED};
 
@@ -108,6 +108,11 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(flags::read::check))
         .routes(routes!(flags::read::of_user))
         .routes(routes!(flags::change::refresh))
+        .routes(routes!(rollouts::list, rollouts::start))
+        .routes(routes!(rollouts::one))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::abort))
         .merge(ofrep::routes())
         .routes(routes!(api_keys::create, api_keys::list))
         .routes(routes!(api_keys::revoke))
@@ -141,6 +146,8 @@ pub(super) fn access(method: &Method, route: &str) -> Access {
         ) => Access::Scope(Scope::FlagsRead),
         ("PUT", "/api/v1/intents/routing/config") => Access::Scope(Scope::FlagsWrite),
         ("GET", route) if route.starts_with("/api/v1/experiments") => Access::Scope(Scope::FlagsRead),
+        ("GET", route) if route.starts_with("/api/v1/rollouts") => Access::Scope(Scope::FlagsRead),
+        ("POST", route) if route.starts_with("/api/v1/rollouts") => Access::Scope(Scope::FlagsWrite),
         // OFREP evaluates by POST and changes nothing.
         ("POST", route) if route.starts_with("/ofrep/v1/evaluate/") => Access::Scope(Scope::FlagsRead),
         ("GET", route) if route.starts_with("/api/v1/feature-flags") || route.starts_with("/ofrep/") => {

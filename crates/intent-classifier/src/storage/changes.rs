@@ -27,7 +27,7 @@ pub(crate) enum Topic {
     Flags,
     /// The router's settings.
     Routing,
-    /// Rollouts of model versions.
+    /// Guarded rollouts of feature flags.
     Rollouts,
     /// Experiments.
     Experiments,

@@ -128,73 +128,95 @@ impl Storage {
         change: Change<'_>,
         edit: impl FnOnce(Option<&Value>) -> Result<Option<Value>, E> + Send,
     ) -> Result<Changed, ChangeError<E>> {
-        let Change { topic, name, expected_revision, actor } = change;
+        let changed = self.change_documents(&[change], |before, _| Ok(vec![edit(before[0].as_ref())?])).await?;
+        Ok(changed.into_iter().next().expect("one document was changed"))
+    }
+
+    /// Changes several documents of different topics, all or none: `edit` makes the new contents from the old ones and
+    /// the revisions that the changes will have, each in the order of `changes`. Whoever changes two topics together names
+    /// them in the same order.
+    ///
+    /// # Errors
+    /// As [`Storage::change_document`].
+    pub(crate) async fn change_documents<E: Send>(
+        &self,
+        changes: &[Change<'_>],
+        edit: impl FnOnce(&[Option<Value>], &[u64]) -> Result<Vec<Option<Value>>, E> + Send,
+    ) -> Result<Vec<Changed>, ChangeError<E>> {
         let at = SystemTime::now();
         let outcome = on_pool!(self, |pool| {
             self.writing(async {
                 let mut transaction = begin(pool).await?;
-                // First of all, as it makes changes of the topic wait for each other.
-                let revision = next_revision(&mut transaction, topic).await?;
-                let found: Option<(String, i64)> =
-                    query_as("SELECT body, revision FROM documents WHERE topic = $1 AND name = $2")
-                        .bind(topic.as_str())
-                        .bind(name)
-                        .fetch_optional(&mut *transaction)
-                        .await?;
-                let current = found.as_ref().map_or(0, |(_, revision)| revision.cast_unsigned());
-                if expected_revision.is_some_and(|expected| expected != current) {
-                    return Ok(Err(ChangeError::Stale { current }));
-                }
-                let from = match found.map(|(body, _)| parse(&body)).transpose() {
-                    Ok(from) => from,
-                    Err(error) => return Ok(Err(error.into())),
-                };
-                let to = match edit(from.as_ref()) {
-                    Ok(to) => to,
-                    Err(error) => return Ok(Err(ChangeError::Invalid(error))),
-                };
-                let new_body = to.as_ref().map(Value::to_string);
-                match &new_body {
-                    Some(body) => {
-                        query(
-                            "INSERT INTO documents (topic, name, body, revision, updated_at_ms, updated_by) \
-                             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (topic, name) DO UPDATE SET \
-                             body = excluded.body, revision = excluded.revision, \
-                             updated_at_ms = excluded.updated_at_ms, updated_by = excluded.updated_by",
-                        )
-                        .bind(topic.as_str())
-                        .bind(name)
-                        .bind(body)
-                        .bind(revision)
-                        .bind(millis(at))
-                        .bind(actor)
-                        .execute(&mut *transaction)
-                        .await?;
-                    }
-                    None => {
-                        query("DELETE FROM documents WHERE topic = $1 AND name = $2")
+                let (mut revisions, mut before) = (Vec::new(), Vec::new());
+                for Change { topic, name, expected_revision, .. } in changes {
+                    // First of all, as it makes changes of the topic wait for each other.
+                    revisions.push(next_revision(&mut transaction, *topic).await?.cast_unsigned());
+                    let found: Option<(String, i64)> =
+                        query_as("SELECT body, revision FROM documents WHERE topic = $1 AND name = $2")
                             .bind(topic.as_str())
                             .bind(name)
-                            .execute(&mut *transaction)
+                            .fetch_optional(&mut *transaction)
                             .await?;
+                    let current = found.as_ref().map_or(0, |(_, revision)| revision.cast_unsigned());
+                    if expected_revision.is_some_and(|expected| expected != current) {
+                        return Ok(Err(ChangeError::Stale { current }));
+                    }
+                    match found.map(|(body, _)| parse(&body)).transpose() {
+                        Ok(from) => before.push(from),
+                        Err(error) => return Ok(Err(error.into())),
                     }
                 }
-                query(
-                    "INSERT INTO document_changes \
-                     (topic, revision, name, changed_at_ms, changed_by, old_body, new_body) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7)",
-                )
-                .bind(topic.as_str())
-                .bind(revision)
-                .bind(name)
-                .bind(millis(at))
-                .bind(actor)
-                .bind(from.as_ref().map(Value::to_string))
-                .bind(new_body)
-                .execute(&mut *transaction)
-                .await?;
+                let after = match edit(&before, &revisions) {
+                    Ok(after) => after,
+                    Err(error) => return Ok(Err(ChangeError::Invalid(error))),
+                };
+                let mut changed = Vec::with_capacity(changes.len());
+                for (((change, revision), from), to) in changes.iter().zip(revisions).zip(before).zip(after) {
+                    let Change { topic, name, actor, .. } = *change;
+                    let new_body = to.as_ref().map(Value::to_string);
+                    match &new_body {
+                        Some(body) => {
+                            query(
+                                "INSERT INTO documents (topic, name, body, revision, updated_at_ms, updated_by) \
+                                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (topic, name) DO UPDATE SET \
+                                 body = excluded.body, revision = excluded.revision, \
+                                 updated_at_ms = excluded.updated_at_ms, updated_by = excluded.updated_by",
+                            )
+                            .bind(topic.as_str())
+                            .bind(name)
+                            .bind(body)
+                            .bind(revision.cast_signed())
+                            .bind(millis(at))
+                            .bind(actor)
+                            .execute(&mut *transaction)
+                            .await?;
+                        }
+                        None => {
+                            query("DELETE FROM documents WHERE topic = $1 AND name = $2")
+                                .bind(topic.as_str())
+                                .bind(name)
+                                .execute(&mut *transaction)
+                                .await?;
+                        }
+                    }
+                    query(
+                        "INSERT INTO document_changes \
+                         (topic, revision, name, changed_at_ms, changed_by, old_body, new_body) \
+                         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                    )
+                    .bind(topic.as_str())
+                    .bind(revision.cast_signed())
+                    .bind(name)
+                    .bind(millis(at))
+                    .bind(actor)
+                    .bind(from.as_ref().map(Value::to_string))
+                    .bind(new_body)
+                    .execute(&mut *transaction)
+                    .await?;
+                    changed.push(Changed { revision, at: time(millis(at)), from, to });
+                }
                 transaction.commit().await?;
-                Ok(Ok(Changed { revision: revision.cast_unsigned(), at: time(millis(at)), from, to }))
+                Ok(Ok(changed))
             })
             .await
         });

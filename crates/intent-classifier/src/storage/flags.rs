@@ -119,6 +119,12 @@ impl Storage {
     }
 }
 
+/// Writes the document of a flag of which all is said.
+pub(super) fn body_of(enabled: bool, rollout: Rollout) -> Value {
+    let body = Body { enabled: Some(enabled), rollout_percentage: Some(rollout.percent()) };
+    serde_json::to_value(body).expect("two plain fields")
+}
+
 fn read(body: Value) -> Result<FlagChange, StorageError> {
     let unreadable = |reason| StorageError::Unreadable { table: "documents", reason };
     let body: Body = serde_json::from_value(body).map_err(|error| unreadable(error.to_string()))?;

@@ -15,9 +15,10 @@ use super::{
 
 /// Every migration in order: number, name, SQL. They are never changed once released, only added; each leaves tables that
 /// the version before can still use, so that replicas can be replaced one by one.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "initial", include_str!("../../../../migrations/0001_initial.sql")),
     (2, "subjects of exposures", include_str!("../../../../migrations/0002_subjects_of_exposures.sql")),
+    (3, "rollouts", include_str!("../../../../migrations/0003_rollouts.sql")),
 ];
 
 /// The newest migration of this program.

@@ -15,10 +15,12 @@ mod experiments;
 mod feedback;
 mod flags;
 mod health;
+mod leases;
 mod migrations;
 mod monitor;
 mod pool;
 mod promotions;
+mod rollouts;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +47,7 @@ pub(crate) use self::{
     feedback::{Feedback, FeedbackKind, FeedbackPosition, FeedbackTotals, IntentPairTotal, ModelTotal, Stored},
     flags::{FlagAuditEntry, StoredFlags},
     promotions::Promotion,
+    rollouts::{FlagWrite, ObservationKey, StoredRollout, Sums},
 };
 use crate::config::{ConfigError, DatabaseSettings};
 

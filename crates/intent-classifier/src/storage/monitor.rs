@@ -86,7 +86,7 @@ impl Storage {
 
     /// Writes a little and returns how long that took. While the database works the write is taken back: whether it is
     /// allowed is seen all the same, and the disk is left alone.
-    async fn probe(&self) -> Result<Duration, StorageError> {
+    pub(super) async fn probe(&self) -> Result<Duration, StorageError> {
         let began = Instant::now();
         let keep = self.status().access != Access::ReadWrite;
         let now = millis(SystemTime::now());

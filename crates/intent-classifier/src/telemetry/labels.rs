@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use intent_engine::{CacheLookup, FallbackReason, Flag, SelectionReason, StrategyName};
+use intent_engine::{
+    CacheLookup, FallbackReason, Flag, SelectionReason, StrategyName,
+    rollout::{Metric, Status},
+};
 use intent_model::ModelKind;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 
@@ -195,6 +198,13 @@ pub(super) struct FlagLabels {
     pub(super) enabled: bool,
 }
 
+/// Labels of a guard that took a rollout back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ViolationLabels {
+    pub(super) flag_name: &'static str,
+    pub(super) metric: &'static str,
+}
+
 /// Labels of what a group of an experiment did.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct GroupLabels {
@@ -278,6 +288,14 @@ pub(super) fn fallback_reasons() -> Vec<&'static str> {
 
 pub(super) fn flags() -> Vec<&'static str> {
     Flag::ALL.map(Flag::as_str).to_vec()
+}
+
+pub(super) fn rollout_statuses() -> Vec<&'static str> {
+    Status::ALL.map(Status::as_str).to_vec()
+}
+
+pub(super) fn guard_metrics() -> Vec<&'static str> {
+    Metric::ALL.map(Metric::as_str).to_vec()
 }
 
 pub(super) fn booleans() -> Vec<&'static str> {

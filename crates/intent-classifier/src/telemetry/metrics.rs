@@ -181,6 +181,18 @@ declare! {
         FEATURE_FLAG_ROLLOUT = Declaration::gauge(
             "feature_flag_rollout_percent", &[FLAG_NAME], "Share of the subjects for whom the flag is on when enabled",
         );
+        ROLLOUT_STATUS = Declaration::gauge(
+            "rollout_status", &[FLAG_NAME, Label::closed("status", labels::rollout_statuses)],
+            "1 for the status of the latest rollout of the flag, else 0",
+        );
+        ROLLOUT_PERCENT = Declaration::gauge(
+            "rollout_percent", &[FLAG_NAME],
+            "Share of the subjects for whom the flag is on by its latest rollout; 0 when it had none",
+        );
+        ROLLOUT_GUARD_VIOLATIONS = Declaration::counter(
+            "rollout_guard_violations", &[FLAG_NAME, Label::closed("metric", labels::guard_metrics)],
+            "Guards that took a rollout back, counted by the process that did so",
+        );
         EXPERIMENT_DECISIONS = Declaration::counter(
             "experiment_decisions",
             &[Label::closed("group", labels::strategies), Label::closed("strategy", labels::strategies)],
@@ -260,6 +272,7 @@ pub(crate) struct Metrics {
     pub(super) cache_requests: Family<CacheLabels, Counter>,
     /// By flag and by whether it was on: each decision counts all, so that looking them up would be most of the work.
     pub(super) feature_flag_usage: [[Counter; 2]; Flag::ALL.len()],
+    pub(super) rollout_guard_violations: Family<ViolationLabels, Counter>,
     pub(super) experiment_decisions: Family<GroupLabels, Counter>,
     pub(super) feedback: Family<FeedbackLabels, Counter>,
     pub(super) feedback_confidence: Family<VerdictLabels, Histogram, Buckets>,
@@ -286,9 +299,10 @@ impl Metrics {
                 .iter()
                 .map(|operation| (operation.path.clone(), operation.path.as_str().into()))
                 .collect(),
-            http_requests_received: counters(registry, &HTTP_REQUESTS_RECEIVED),
             http_requests: counters(registry, &HTTP_REQUESTS),
             http_requests_cancelled: counters(registry, &HTTP_REQUESTS_CANCELLED),
+            // Written after those that end, so that on no page more have ended than have begun.
+            http_requests_received: counters(registry, &HTTP_REQUESTS_RECEIVED),
             http_request_duration: histograms(registry, &HTTP_REQUEST_DURATION, &DURATION_BUCKETS),
             http_requests_active: single(registry, &HTTP_REQUESTS_ACTIVE),
             http_connections_active: single(registry, &HTTP_CONNECTIONS_ACTIVE),
@@ -301,6 +315,7 @@ impl Metrics {
             model_fallbacks: counters(registry, &MODEL_FALLBACKS),
             cache_requests: counters(registry, &CACHE_REQUESTS),
             feature_flag_usage: flag_usage(&counters(registry, &FEATURE_FLAG_USAGE)),
+            rollout_guard_violations: counters(registry, &ROLLOUT_GUARD_VIOLATIONS),
             experiment_decisions: counters(registry, &EXPERIMENT_DECISIONS),
             feedback: counters(registry, &FEEDBACK),
             feedback_confidence: histograms(registry, &FEEDBACK_CONFIDENCE, &CONFIDENCE_BUCKETS),
@@ -364,6 +379,11 @@ impl Metrics {
         for status in labels::classification_statuses() {
             if status != OK && status != DEGRADED {
                 at_zero(&self.classification_requests, ClassificationLabels::undecided(status));
+            }
+        }
+        for flag in Flag::ALL {
+            for metric in labels::guard_metrics() {
+                at_zero(&self.rollout_guard_violations, ViolationLabels { flag_name: flag.as_str(), metric });
             }
         }
         for group in StrategyName::ALL {

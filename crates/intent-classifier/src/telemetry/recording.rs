@@ -13,6 +13,8 @@ use super::{
     metrics::Metrics,
 };
 
+use crate::rollouts::Violation;
+
 /// The endpoint label of requests that match no route.
 pub(crate) const UNMATCHED: &str = "unmatched";
 
@@ -85,6 +87,12 @@ impl Metrics {
     /// Notes how sure the answer was that a user judged; `confidence` is 0 to 1.
     pub(crate) fn judged(&self, verdict: Verdict, confidence: f64) {
         self.feedback_confidence.get_or_create(&VerdictLabels { verdict }).observe(confidence);
+    }
+
+    /// Counts a guard that took a rollout back.
+    pub(crate) fn guard_violated(&self, Violation { flag, metric }: Violation) {
+        let labels = ViolationLabels { flag_name: flag.as_str(), metric: metric.as_str() };
+        self.rollout_guard_violations.get_or_create(&labels).inc();
     }
 
     /// Counts a request that was refused because a limit was reached.

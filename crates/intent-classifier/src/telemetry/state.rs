@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use intent_engine::{Flag, FlagSnapshot, circuit::CircuitState};
+use intent_engine::{Flag, FlagSnapshot, circuit::CircuitState, rollout::Status};
 use intent_model::ModelKind;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder};
 
@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) cache: Vec<CacheState>,
     /// The flags.
     pub(crate) flags: Arc<FlagSnapshot>,
+    /// The latest rollout of each flag that had one.
+    pub(crate) rollouts: Vec<RolloutState>,
     /// The experiment.
     pub(crate) experiment: ExperimentState,
     /// The work in hand.
@@ -67,6 +69,15 @@ pub(crate) struct CacheState {
     pub(crate) layer: CacheLayer,
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
+}
+
+/// One rollout.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RolloutState {
+    pub(crate) flag: Flag,
+    pub(crate) status: Status,
+    /// Share of the subjects for whom the flag is on, in percent.
+    pub(crate) percent: f64,
 }
 
 /// The experiment.
@@ -130,6 +141,15 @@ impl Collector for State {
         let flags = || Flag::ALL.map(|flag| ([("flag_name", flag.as_str())], self.flags.state(flag))).into_iter();
         FEATURE_FLAG_ENABLED.write_values(encoder, flags().map(|(labels, flag)| (labels, i64::from(flag.enabled))))?;
         FEATURE_FLAG_ROLLOUT.write_values(encoder, flags().map(|(labels, flag)| (labels, flag.rollout.percent())))?;
+        let rollout_of = |flag: Flag| self.rollouts.iter().find(|rollout| rollout.flag == flag);
+        let statuses = Flag::ALL.into_iter().flat_map(|flag| {
+            let is = move |status| i64::from(rollout_of(flag).is_some_and(|rollout| rollout.status == status));
+            Status::ALL.map(|status| ([("flag_name", flag.as_str()), ("status", status.as_str())], is(status)))
+        });
+        ROLLOUT_STATUS.write_values(encoder, statuses)?;
+        let percents = Flag::ALL
+            .map(|flag| ([("flag_name", flag.as_str())], rollout_of(flag).map_or(0.0, |rollout| rollout.percent)));
+        ROLLOUT_PERCENT.write_values(encoder, percents)?;
         EXPERIMENT_SHARE.write_value(encoder, Some(self.experiment.share))?;
         EXPERIMENT_SAMPLE_RATIO_P_VALUE.write_value(encoder, self.experiment.sample_ratio_p_value)?;
 

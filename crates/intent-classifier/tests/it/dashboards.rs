@@ -20,7 +20,9 @@ const NEITHER: [&str; 1] = [
 ];
 
 /// Panels that are empty on a server without what they are about.
-const EMPTY_WITHOUT: [(&str, &str); 6] = [
+const EMPTY_WITHOUT: [(&str, &str); 8] = [
+    ("Rollout by step", "a rollout"),
+    ("Rollout status", "a rollout"),
     ("Sample ratio", "an experiment"),
     ("Certificate", "TLS"),
     ("Dependencies", "dependencies"),

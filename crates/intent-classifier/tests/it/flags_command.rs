@@ -30,7 +30,7 @@ fn shown(server: &Server, output: &Output) -> String {
 }
 
 /// Replaces every time by one of the same length.
-fn without_times(text: &str) -> String {
+pub(crate) fn without_times(text: &str) -> String {
     const TIME: &str = "2026-01-02T03:04:05.678Z";
     let is_time = |candidate: &str| {
         candidate.bytes().zip(TIME.bytes()).all(|(found, known)| match known {

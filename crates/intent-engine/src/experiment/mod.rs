@@ -43,7 +43,7 @@ pub struct Exposure {
 }
 
 /// Returns what stands for a subject where outcomes are kept: the same for the same subject, and not the subject itself.
-pub(crate) fn subject_digest(subject: &str) -> String {
+pub fn subject_digest(subject: &str) -> String {
     let digest = Sha256::digest(subject.as_bytes());
     digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }

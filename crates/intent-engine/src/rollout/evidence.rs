@@ -159,6 +159,9 @@ impl GuardReport {
             Verdict::Exceeded => "is exceeded, which may be chance",
             Verdict::Violated => "is violated",
         };
+        if treatment.mean().or(control.mean()).is_none() {
+            return format!("`{guard}` {verdict}: nothing was observed");
+        }
         let mut words = format!("`{guard}` {verdict}: {}, {}", of(treatment, "with"), of(control, "without"));
         if let (Verdict::Violated, Some(at_least)) = (self.verdict, self.at_least) {
             let more = if guard.compares() { " more" } else { "" };

@@ -327,12 +327,12 @@ impl GuardedRollout {
     /// Stops it for a while; the flag stays as it is.
     ///
     /// # Errors
-    /// [`WrongStatus`] unless it is running.
-    pub fn pause(&mut self, by: &str, reason: String, now: SystemTime) -> Result<(), WrongStatus> {
-        self.must_be(&[Status::Running], "running", "paused")?;
+    /// [`WrongStatus`] unless it is running or was rolled back.
+    pub fn pause(&mut self, by: &str, reason: Option<String>, now: SystemTime) -> Result<(), WrongStatus> {
+        self.must_be(&[Status::Running, Status::RolledBack], "running or rolled back", "paused")?;
         self.status = Status::Paused;
-        self.reason = Some(reason.clone());
-        self.note(Action::Paused, by, Some(reason), now);
+        self.reason = Some(reason.clone().unwrap_or_else(|| format!("paused by {by}")));
+        self.note(Action::Paused, by, reason, now);
         Ok(())
     }
 

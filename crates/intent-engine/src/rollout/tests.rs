@@ -149,10 +149,10 @@ fn where_more_users_had_the_feature_before_a_violation_leaves_nobody_with_it() {
 #[test]
 fn people_pause_resume_and_abort_it_where_that_makes_sense() {
     let mut rollout = started();
-    rollout.pause("ada", "lunch".into(), at(0.5)).expect("it is running");
+    rollout.pause("ada", None, at(0.5)).expect("it is running");
     assert_eq!(says(&rollout, &bad(), at(7.0)), "nothing");
-    let twice = rollout.pause("ada", "more".into(), at(0.6)).expect_err("it is paused");
-    assert_eq!(twice.to_string(), "the rollout is paused; only one that is running can be paused");
+    let twice = rollout.pause("ada", None, at(0.6)).expect_err("it is paused");
+    assert_eq!(twice.to_string(), "the rollout is paused; only one that is running or rolled back can be paused");
     rollout.resume("grace", at(7.0)).expect("it is paused");
     assert_eq!((rollout.stage, says(&rollout, &good(), at(7.5))), (1, "the step lasts 1800 s longer".to_owned()));
     rollout.abort("ada", at(7.6)).expect("it is running");
@@ -177,7 +177,7 @@ fn a_guard_on_accuracy_waits_for_users_to_say_what_they_think() {
     let rollout = GuardedRollout::start("id".into(), plan, OFF, "ada", at(0.0));
     let mut seen = good();
     let words = says(&rollout, &seen, at(1.0));
-    assert!(words.starts_with("`accuracy>80%` cannot be told yet: nothing observed with the feature"), "{words}");
+    assert!(words.starts_with("`accuracy>80%` cannot be told yet: nothing was observed"), "{words}");
     let judge = |group: &mut GroupEvidence, right: u32, wrong: u32| {
         (0..right).for_each(|_| group.add(&[Measure::Wrong], &Outcome::Judged { right: true }));
         (0..wrong).for_each(|_| group.add(&[Measure::Wrong], &Outcome::Judged { right: false }));
@@ -247,7 +247,7 @@ proptest! {
                     seen = evidence(treatment, control);
                     live(&mut rollout, &seen, now);
                 }
-                Act::Pause => drop(rollout.pause("ada", "x".into(), now)),
+                Act::Pause => drop(rollout.pause("ada", Some("x".into()), now)),
                 Act::Resume => drop(rollout.resume("ada", now)),
                 Act::Abort => drop(rollout.abort("ada", now)),
             }

@@ -9,6 +9,7 @@ mod faults;
 mod feedback;
 mod keys_and_promotions;
 mod migrations;
+mod rollouts;
 
 use std::time::Duration;
 
