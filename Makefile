@@ -93,6 +93,11 @@ test-schemathesis: ## Call every operation 20,000 times with generated requests,
 	cargo build --locked
 	scripts/test-schemathesis target/debug/intent-classifier
 
+# For longer, or for some of them: make fuzz SECONDS=3600 TARGETS="http pack"
+.PHONY: fuzz
+fuzz: system ## Throw damaged input at everything that reads what strangers write, two minutes each
+	scripts/fuzz $(or $(SECONDS),120) $(TARGETS)
+
 .PHONY: test-torchserve
 test-torchserve: system ## Serve an exported archive by the real TorchServe and compare its answers
 	@scripts/install-system-packages torchserve
@@ -120,7 +125,7 @@ test-openfeature: build ## Ask a running server for its flags with the real Open
 .PHONY: check
 check: system ## Format, lints, documentation, licences: what CI demands of every commit
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings --cfg fuzzing
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --document-private-items
 	@command -v cargo-deny > /dev/null || cargo install --locked --quiet cargo-deny@0.20.2
 	cargo deny --offline check bans licenses sources

@@ -1,7 +1,5 @@
 //! Ways in for the fuzz targets in `fuzz/`: what strangers write, handed to the code that reads it. Part of no product.
 
-#![expect(missing_docs, reason = "the targets tell what they hand over")]
-
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,

@@ -201,6 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        let is_taken = |top_k: &str| {
+            let body = format!(r#"{{"text":"a","top_k":{top_k}}}"#);
+            parse::<ClassifyBody>(body.as_bytes()).is_ok()
+        };
+        for (top_k, expected) in [
+            ("3", true),
+            ("3.0", true),
+            ("3e0", true),
+            ("null", true),
+            ("3.5", false),
+            ("-1", false),
+            ("1e300", false),
+            ("\"3\"", false),
+        ] {
+            assert_eq!(is_taken(top_k), expected, "{top_k}");
+        }
+    }
+
+    #[test]
     fn the_undamaged_body_is_valid() {
         assert!(parse::<ClassifyBody>(VALID.as_bytes()).is_ok());
     }
