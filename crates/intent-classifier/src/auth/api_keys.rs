@@ -25,7 +25,7 @@ const PREFIX: &str = "ick_";
 const SECRET_BYTES: usize = 32;
 /// How long after one look into the database for an unknown key the next may follow.
 const COOL_DOWN: Duration = Duration::from_secs(1);
-/// How long to wait when the database cannot be read.
+/// How long to wait for news of a database that cannot be read.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The keys that are valid, in memory: a check asks no database, and works while that is away.
@@ -76,12 +76,14 @@ impl ApiKeys {
     /// Reads the keys now, and again whenever they were changed, here or by another replica.
     pub(crate) async fn follow(self: Arc<Self>) {
         let mut revisions = self.storage.watch_revisions();
+        let mut status = self.storage.watch_status();
         let mut read = None;
         loop {
             let revision = revisions.borrow_and_update().as_ref().map(|revisions| revisions.of(Topic::ApiKeys));
             if read.is_none() || read != revision {
                 if !self.read_now().await {
-                    tokio::time::sleep(RETRY_AFTER).await;
+                    // A server that starts has its keys as soon as its database can be used.
+                    let _ = tokio::time::timeout(RETRY_AFTER, status.changed()).await;
                     continue;
                 }
                 read = revision;
