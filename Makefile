@@ -82,6 +82,11 @@ test-compose-config: ## Check the compose files for every combination of profile
 	@scripts/install-system-packages compose
 	scripts/test-compose-config
 
+.PHONY: test-compose
+test-compose: ## Build the images, bring the production stack up in containers, use, break and upgrade it
+	@scripts/install-system-packages docker
+	scripts/test-compose
+
 .PHONY: test-zero-downtime
 test-zero-downtime: build ## Upgrade three servers behind HAProxy under load, then kill one
 	@scripts/install-system-packages balancer

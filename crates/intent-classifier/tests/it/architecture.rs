@@ -152,3 +152,34 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     }
     files
 }
+
+/// Files outside of the crates that the program is compiled with, such as migrations and the default pack.
+fn compiled_in(folder: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).expect("a folder of the crate") {
+        let path = entry.expect("a file of the crate").path();
+        if path.is_dir() {
+            compiled_in(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path).expect("text");
+            let included = source.split("include_str!(\"../../../../").skip(1);
+            found.extend(included.filter_map(|rest| rest.split_once('"')).map(|(file, _)| file.to_owned()));
+        }
+    }
+}
+
+#[test]
+fn the_image_is_built_from_everything_that_is_compiled_in() {
+    let mut files = BTreeSet::new();
+    compiled_in(&repository().join("crates/intent-classifier/src"), &mut files);
+    assert!(files.contains("migrations/0001_initial.sql"), "found only {files:?}");
+    let read = |path: &str| fs::read_to_string(repository().join(path)).expect(path);
+    let (dockerfile, ignored) = (read("deploy/docker/Dockerfile"), read(".dockerignore"));
+    let copied: Vec<&str> =
+        dockerfile.lines().filter_map(|line| line.strip_prefix("COPY ")?.split(' ').next()).collect();
+    let let_through: Vec<&str> = ignored.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    for file in files {
+        let is_below = |folders: &[&str]| folders.iter().any(|&folder| Path::new(&file).starts_with(folder));
+        assert!(is_below(&copied), "deploy/docker/Dockerfile does not copy `{file}`");
+        assert!(is_below(&let_through), ".dockerignore keeps `{file}` out");
+    }
+}
