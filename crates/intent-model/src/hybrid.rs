@@ -10,7 +10,7 @@ use crate::{
 };
 
 const MAGIC: &[u8; 8] = b"IC-HYBRI";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 1;
 
 /// The temperature of the out-of-scope energy, on the scale of the classifiers' margins; chosen on the out-of-scope
 /// validation texts of CLINC150, where 0.05 to 0.1 are best.

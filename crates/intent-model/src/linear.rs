@@ -10,7 +10,7 @@ use crate::{
 };
 
 const MAGIC: &[u8; 8] = b"IC-LINEA";
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 1;
 
 /// One linear classifier over all labels on word and character n-grams.
 ///

@@ -1,8 +1,8 @@
-//! Word and character n-grams and pairs of words, weighted by TF-IDF.
+//! Word and character n-grams weighted by TF-IDF.
 //!
 //! A text becomes two blocks of sparse features, words and characters, each of unit length. A feature is known by a
-//! 63-bit hash of its n-gram, so that a vocabulary holds no strings: some 24 bytes per feature, and a collision among
-//! 100,000 features has a chance of 5 in 10 billion and costs one wrong weight.
+//! 64-bit hash of its n-gram, so that a vocabulary holds no strings: some 24 bytes per feature, and a collision among
+//! 100,000 features has a chance of 3 in 10 billion and costs one wrong weight.
 
 use std::collections::HashMap;
 
@@ -23,20 +23,11 @@ pub struct NgramOptions {
     pub longest_char_ngram: usize,
     /// In how many texts an n-gram must occur to become a feature.
     pub least_documents: u32,
-    /// How many words further on the second word of a pair may stand, whatever their order; 0 for no pairs. A pair
-    /// must occur in two texts at least: there are many, and most occur once.
-    pub pair_window: usize,
 }
 
 impl Default for NgramOptions {
     fn default() -> Self {
-        Self {
-            longest_word_ngram: 2,
-            shortest_char_ngram: 2,
-            longest_char_ngram: 4,
-            least_documents: 1,
-            pair_window: 5,
-        }
+        Self { longest_word_ngram: 2, shortest_char_ngram: 2, longest_char_ngram: 5, least_documents: 1 }
     }
 }
 
@@ -93,9 +84,8 @@ impl Ngrams {
                 }
             }
         }
-        let least = |hash: u64| options.least_documents.max(if hash & PAIR == 0 { 1 } else { LEAST_PAIR_DOCUMENTS });
         let mut kept: Vec<(u64, u32)> =
-            frequencies.into_iter().filter(|&(hash, frequency)| frequency >= least(hash)).collect();
+            frequencies.into_iter().filter(|&(_, frequency)| frequency >= options.least_documents).collect();
         kept.sort_unstable_by_key(|&(hash, frequency)| (std::cmp::Reverse(frequency), hash));
         let inverse = |frequency: u32| 1.0 + ((1.0 + documents as f32) / (1.0 + frequency as f32)).ln();
         let keys = kept.iter().map(|&(hash, _)| hash).collect();
@@ -115,7 +105,6 @@ impl Ngrams {
         writer.number(self.options.shortest_char_ngram as u32);
         writer.number(self.options.longest_char_ngram as u32);
         writer.number(self.options.least_documents);
-        writer.number(self.options.pair_window as u32);
         writer.real(self.unknown_idf);
         writer.number(self.keys.len() as u32);
         writer.numbers(&self.keys);
@@ -129,9 +118,8 @@ impl Ngrams {
             shortest_char_ngram: reader.number("the n-gram options")? as usize,
             longest_char_ngram: reader.number("the n-gram options")? as usize,
             least_documents: reader.number("the n-gram options")?,
-            pair_window: reader.number("the n-gram options")? as usize,
         };
-        if options.longest_word_ngram.max(options.longest_char_ngram).max(options.pair_window) > LONGEST_NGRAM {
+        if options.longest_word_ngram.max(options.longest_char_ngram) > LONGEST_NGRAM {
             return Err(reader.invalid(format!("it asks for n-grams longer than {LONGEST_NGRAM}")));
         }
         let unknown_idf = reader.real("the inverse document frequencies")?;
@@ -196,7 +184,7 @@ fn hash_ngrams(folded: &str, block: Block, options: NgramOptions, features: &mut
     }
 }
 
-/// Word n-grams and pairs: runs of letters and digits, joined over whatever stands between them.
+/// Word n-grams: runs of letters and digits, joined over whatever stands between them.
 fn hash_words(folded: &str, options: NgramOptions, features: &mut Features) {
     let Features { words, hashes, .. } = features;
     words.clear();
@@ -218,13 +206,6 @@ fn hash_words(folded: &str, options: NgramOptions, features: &mut Features) {
             hash = folded[from..to].chars().fold(hash, |hash, character| extend(hash, character as u32));
             hashes.push(finish(hash));
             hash = extend(hash, ' ' as u32);
-        }
-        let word = |index: usize| &folded[words[index].0..words[index].1];
-        for second in (first + 1..words.len()).take(options.pair_window) {
-            let (one, other) = (word(first).min(word(second)), word(first).max(word(second)));
-            let hash = one.chars().fold(PAIR_SEED, |hash, character| extend(hash, character as u32));
-            let hash = other.chars().fold(extend(hash, ' ' as u32), |hash, character| extend(hash, character as u32));
-            hashes.push(finish(hash) | PAIR);
         }
     }
 }
@@ -254,14 +235,7 @@ fn hash_characters(folded: &str, options: NgramOptions, hashes: &mut Vec<u64>) {
 /// The longest n-gram that a file may ask for, so that a damaged one cannot make scoring slow.
 const LONGEST_NGRAM: usize = 16;
 
-/// In how many texts a pair of words must occur to become a feature.
-const LEAST_PAIR_DOCUMENTS: u32 = 2;
-
-/// The bit by which the hash of a pair differs from all others.
-const PAIR: u64 = 1 << 63;
-
 const WORD_SEED: u64 = 0xcbf2_9ce4_8422_2325;
-const PAIR_SEED: u64 = 0x5851_f42d_4c95_7f2d;
 const CHARACTER_SEED: u64 = 0x9ae1_6a3b_2f90_404f;
 
 /// One step of FNV-1a over code points, so that a longer n-gram goes on from the hash of its beginning.
@@ -269,12 +243,12 @@ fn extend(hash: u64, character: u32) -> u64 {
     (hash ^ u64::from(character)).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
-/// Spreads the bits (the finaliser of SplitMix64), and leaves the bit of pairs free.
+/// Spreads the bits (the finaliser of SplitMix64).
 fn finish(hash: u64) -> u64 {
     let mut z = hash;
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) & !PAIR
+    z ^ (z >> 31)
 }
 
 /// An open-addressing hash table from n-gram hashes to features, at most half full.
@@ -341,23 +315,16 @@ mod tests {
 
     #[test]
     fn characters_stay_within_padded_words() {
-        let candidates = [" a", "a ", " a ", "a b", " bcde", "bcd", "bcde", "f ", "ef "];
-        assert_eq!(known("a bcdef", Block::Characters, &candidates), [" a", "a ", " a ", "bcd", "bcde", "f ", "ef "]);
-    }
-
-    #[test]
-    fn words_near_each_other_are_a_pair_in_either_order_once_two_texts_have_it() {
-        let options = NgramOptions { longest_char_ngram: 0, ..NgramOptions::default() };
-        let words =
-            |pair_window| Ngrams::fit(["lost my card", "card is lost"], NgramOptions { pair_window, ..options });
-        assert_eq!(words(2).len() - words(0).len(), 1);
-        assert_eq!(words(1).len() - words(0).len(), 0);
+        let candidates = [" a", "a ", " a ", "a b", " bcde", "bcd", "bcdef", "f ", "ef "];
+        assert_eq!(
+            known("a bcdef", Block::Characters, &candidates),
+            [" a", "a ", " a ", " bcde", "bcd", "bcdef", "f ", "ef "]
+        );
     }
 
     #[test]
     fn a_known_text_has_blocks_of_unit_length() {
-        // A pair that one text alone has is unknown.
-        let ngrams = Ngrams::fit(["play a song", "play a song", "play music"], NgramOptions::default());
+        let ngrams = Ngrams::fit(["play a song", "play music"], NgramOptions::default());
         let mut features = Features::default();
         ngrams.features("Play a SONG", &mut features);
         let squares: f32 = features.values.iter().map(|value| value * value).sum();

@@ -77,7 +77,7 @@ const COSTS: [f32; 3] = [0.5, 1.0, 2.0];
 const SCALES: [f32; 3] = [1.0, 2.0, 3.0];
 /// How much the likeness to an intent's centroid counts beside the margin, which training chooses from: with few examples
 /// a margin is a matter of luck and a mean is not. Some of it always helps to notice foreign texts.
-const CENTROID_WEIGHTS: [f32; 4] = [0.25, 0.5, 1.0, 2.0];
+const CENTROID_WEIGHTS: [f32; 3] = [0.5, 1.0, 2.0];
 /// The costs of the hybrid that training chooses from: the embedding separates well, so that it matters only with few
 /// examples. The scale is chosen at the first.
 const HYBRID_COSTS: [f32; 2] = [0.5, 2.0];
