@@ -94,15 +94,26 @@ pub(crate) fn run(
             let app = Arc::clone(&app);
             move |request_id| app.known_decisions.of(request_id)
         }));
-        tokio::spawn(feedback::follow_corrections(app.storage.clone(), {
-            let app = Arc::clone(&app);
-            // Whoever took the correction has told the others already.
-            move |text: &str| {
-                if let Ok(serving) = app.serving() {
-                    serving.engine().cache().forget_text(text);
+        tokio::spawn(feedback::follow_corrections(
+            app.storage.clone(),
+            {
+                let app = Arc::clone(&app);
+                // Whoever took the correction has told the others already.
+                move |text: &str| {
+                    if let Ok(serving) = app.serving() {
+                        serving.engine().cache().forget_text(text);
+                    }
                 }
-            }
-        }));
+            },
+            {
+                let app = Arc::clone(&app);
+                move || {
+                    if let Ok(serving) = app.serving() {
+                        serving.engine().cache().forget_all();
+                    }
+                }
+            },
+        ));
         let loading = tokio::task::spawn_blocking({
             let (app, settings) = (Arc::clone(&app), settings.clone());
             move || load_models(&app, &settings, pack, peers)

@@ -13,10 +13,15 @@ const PAGE: u32 = 500;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Calls `forget` with every text that is corrected from now on, whoever took the correction; ends never.
-pub(crate) async fn follow(storage: Storage, forget: impl Fn(&str)) {
+///
+/// With a database that replicas share, `forget_all` is called at the first look: until then, answers may have been kept
+/// that others corrected meanwhile.
+pub(crate) async fn follow(storage: Storage, forget: impl Fn(&str), forget_all: impl FnOnce()) {
     let mut revisions = storage.watch_revisions();
-    // What was corrected before the first look was corrected before anything was cached that could matter.
     let Ok(first) = revisions.wait_for(Option::is_some).await.map(|found| at(&found)) else { return };
+    if storage.is_remote() {
+        forget_all();
+    }
     let mut seen = first;
     while revisions.changed().await.is_ok() {
         let now = at(&revisions.borrow_and_update());

@@ -183,6 +183,11 @@ impl DecisionCache {
             .expect("the cache was built to support invalidation closures");
     }
 
+    /// Forgets all answers in this process.
+    pub fn forget_all(&self) {
+        self.memory.invalidate_all();
+    }
+
     /// Returns how many answers are kept in this process, about.
     pub fn entries(&self) -> u64 {
         self.memory.entry_count()
