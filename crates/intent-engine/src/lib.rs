@@ -11,6 +11,8 @@ pub mod admission;
 pub mod cache;
 pub mod catalog;
 pub mod circuit;
+#[cfg(test)]
+mod coins;
 mod course;
 pub mod decision;
 pub mod engine;

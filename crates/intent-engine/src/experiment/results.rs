@@ -194,26 +194,11 @@ impl Recommendation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coins::Coins;
     use StrategyName::{Balanced, Control};
 
     fn half_and_half() -> Experiment {
         Experiment { share: 0.5, treatments: vec![Balanced], ..Experiment::default() }
-    }
-
-    /// A small deterministic generator; the tests need many cheap coin tosses that are the same in every run.
-    struct Coins(u64);
-
-    impl Coins {
-        fn uniform(&mut self) -> f64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-        }
-
-        fn toss(&mut self, probability: f64) -> bool {
-            self.uniform() <= probability
-        }
     }
 
     /// Two groups, with one subject added to each in turn: decisions of a mean latency (milliseconds, exponential) and
@@ -227,7 +212,7 @@ mod tests {
     impl Simulation {
         fn new(seed: u64, observations_each: u32) -> Self {
             let groups = [Control, Balanced].map(GroupOutcome::new);
-            Self { coins: Coins(seed * 0x9e37_79b9), groups, observations_each }
+            Self { coins: Coins::new(seed), groups, observations_each }
         }
 
         fn add_subject(&mut self, group: usize, accuracy: f64, mean_latency_ms: f64) {

@@ -3,7 +3,7 @@ use std::time::UNIX_EPOCH;
 use proptest::prelude::*;
 
 use super::*;
-use crate::flags::Flag;
+use crate::{coins::Coins, flags::Flag};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -271,29 +271,17 @@ proptest! {
     }
 }
 
-/// A small deterministic generator; the simulations need many cheap coin tosses that are the same in every run.
-struct Coins(u64);
-
-impl Coins {
-    fn uniform(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 /// Adds one subject in turn to those with and those without the feature, and looks each time; returns after how many
 /// subjects with the feature a guard is violated. `rates`: the share of failures with and without the feature.
 fn violated_after(seed: u64, texts_each: u32, rates: [f64; 2], subjects: u64) -> Option<u64> {
-    let mut coins = Coins(seed * 0x9e37_79b9);
+    let mut coins = Coins::new(seed);
     let rollout = started();
     let mut groups = [crate::experiment::Clusters::default(); 2];
     (1..=subjects).find(|_| {
         for (group, rate) in groups.iter_mut().zip(rates) {
             // With several texts each, some subjects have more trouble than others.
             let own = if texts_each == 1 { rate } else { 2.0 * rate * coins.uniform() };
-            let failed = (0..texts_each).filter(|_| coins.uniform() <= own).count();
+            let failed = (0..texts_each).filter(|_| coins.toss(own)).count();
             group.add(f64::from(texts_each), failed as f64);
         }
         let mut seen = Evidence::default();
