@@ -318,14 +318,8 @@ impl<'a> Folds<'a> {
     /// not depend on the training rows, text by text, and their number.
     fn predict(&self, dense: Option<(&[f32], usize)>, svm: SvmOptions, progress: &dyn Progress) -> OutOfFold {
         let of_split = |split: &Split| {
-            let join = |features: &FeatureRows, rows: &[usize]| match dense {
-                None => features.clone(),
-                Some((dense, dimension)) => {
-                    let of = |&row: &usize| dense[row * dimension..][..dimension].iter().copied();
-                    features.clone().with_dense(rows.iter().flat_map(of).collect(), dimension)
-                }
-            };
-            let (kept, unseen) = (join(&split.kept_rows, &split.kept), join(&split.held_out_rows, &split.held_out));
+            let (kept, unseen) =
+                (join(&split.kept_rows, &split.kept, dense), join(&split.held_out_rows, &split.held_out, dense));
             let weights = svm::fit(&kept, &split.targets, self.labels, svm);
             let centroids = Centroids::of(&kept, &split.targets, self.labels);
             let likeness: Vec<Vec<f32>> = (0..unseen.len()).map(|row| centroids.likeness(unseen.dense(row))).collect();
@@ -342,6 +336,13 @@ impl<'a> Folds<'a> {
         }
         predicted
     }
+}
+
+/// Joins the n-grams of `rows` with their dense features, where there are any.
+fn join<'a>(features: &'a FeatureRows, rows: &[usize], dense: Option<(&[f32], usize)>) -> Cow<'a, FeatureRows> {
+    let Some((dense, dimension)) = dense else { return Cow::Borrowed(features) };
+    let of = |&row: &usize| dense[row * dimension..][..dimension].iter().copied();
+    Cow::Owned(features.clone().with_dense(rows.iter().flat_map(of).collect(), dimension))
 }
 
 /// Calibrates and measures a model by out-of-fold predictions; `foreign` holds its logits of out-of-scope texts.
