@@ -1,4 +1,4 @@
-"""What the tests of upgrades share: a load balancer, and clients that ask without a pause."""
+"""What tests of running servers share: free ports, a load balancer, and clients that ask without a pause."""
 
 import http.client
 import json
