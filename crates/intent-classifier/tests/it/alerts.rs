@@ -16,8 +16,9 @@ use tokio::{net::TcpListener, time::Instant};
 
 use crate::{
     metrics::exported_names,
+    postgres::free_port,
     program::repository,
-    prometheus::{Daemon, PATIENCE, free_port, sixty_times_faster},
+    prometheus::{Daemon, PATIENCE, sixty_times_faster},
     promql::metrics_in,
     server::Server,
 };

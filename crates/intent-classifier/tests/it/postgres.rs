@@ -241,7 +241,8 @@ fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("there is no `{name}`: run `scripts/install-system-packages test`"))
 }
 
-fn free_port() -> u16 {
+/// Returns a port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
     listener.local_addr().expect("it is bound").port()
 }

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -13,6 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
+use crate::postgres::free_port;
+
 /// Longer than anything takes on the slowest machine; only a hang reaches it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -22,12 +23,6 @@ pub(crate) struct Daemon {
     port: u16,
     client: Client,
     _directory: TempDir,
-}
-
-/// Returns a port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 impl Daemon {

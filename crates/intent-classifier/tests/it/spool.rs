@@ -65,14 +65,19 @@ async fn send_until_killed(server: Server, lifetime: Duration, next: &Arc<Atomic
     accepted.clone()
 }
 
-async fn nothing_is_lost_or_doubled(kills: u64) {
-    let data = TempDir::new().expect("there is room for a folder");
-    let data_directory = data.path().to_str().expect("a path in UTF-8");
-    let nowhere = [
+/// Settings of a server whose database is never there; the first alone are those of one with its own.
+fn nowhere(data_directory: &str) -> [(&str, &str); 3] {
+    [
         ("DATA_DIR", data_directory),
         ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
         ("DATABASE_TIMEOUT_MS", "20"),
-    ];
+    ]
+}
+
+async fn nothing_is_lost_or_doubled(kills: u64) {
+    let data = TempDir::new().expect("there is room for a folder");
+    let data_directory = data.path().to_str().expect("a path in UTF-8");
+    let nowhere = nowhere(data_directory);
     let next = Arc::new(AtomicU64::new(0));
     let mut accepted = BTreeSet::new();
     for kill in 0..kills {
@@ -127,11 +132,7 @@ async fn a_hundred_kills_lose_nothing_that_was_accepted() {
 async fn what_the_disk_damaged_or_the_database_contradicts_is_set_aside_and_the_rest_is_stored() {
     let data = TempDir::new().expect("there is room for a folder");
     let data_directory = data.path().to_str().expect("a path in UTF-8");
-    let nowhere = [
-        ("DATA_DIR", data_directory),
-        ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none"),
-        ("DATABASE_TIMEOUT_MS", "20"),
-    ];
+    let nowhere = nowhere(data_directory);
     let server = Server::with(&nowhere[..1]);
     crate::feedback::store(&server, &feedback(3)).await;
     drop(server);

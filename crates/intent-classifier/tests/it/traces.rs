@@ -141,7 +141,7 @@ async fn a_request_without_a_trace_begins_one_and_a_caller_may_decide_against_it
 
 #[tokio::test]
 async fn a_collector_that_is_away_costs_no_answer() {
-    let away = format!("http://127.0.0.1:{}", crate::prometheus::free_port());
+    let away = format!("http://127.0.0.1:{}", crate::postgres::free_port());
     let mut server = Server::with(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &away)]);
     assert_eq!(server.post_json(CLASSIFY, &json!({"text": "refund"})).await.status(), 200);
     server.signal("TERM");
