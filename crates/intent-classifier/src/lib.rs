@@ -6,6 +6,7 @@
 mod auth;
 mod bench;
 mod cache;
+mod causes;
 mod commands;
 mod config;
 mod connection;
@@ -24,7 +25,6 @@ mod screening;
 mod serve;
 mod serving;
 mod spool;
-#[expect(dead_code, reason = "its callers follow")]
 mod storage;
 mod telemetry;
 mod tls;

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use axum::Router;
+use intent_engine::DecisionCache;
 use intent_model::pack::Pack;
 use tokio::{
     net::TcpListener,
@@ -94,26 +95,13 @@ pub(crate) fn run(
             let app = Arc::clone(&app);
             move |request_id| app.known_decisions.of(request_id)
         }));
-        tokio::spawn(feedback::follow_corrections(
-            app.storage.clone(),
-            {
-                let app = Arc::clone(&app);
-                // Whoever took the correction has told the others already.
-                move |text: &str| {
-                    if let Ok(serving) = app.serving() {
-                        serving.engine().cache().forget_text(text);
-                    }
-                }
-            },
-            {
-                let app = Arc::clone(&app);
-                move || {
-                    if let Ok(serving) = app.serving() {
-                        serving.engine().cache().forget_all();
-                    }
-                }
-            },
-        ));
+        tokio::spawn(feedback::follow_corrections(app.storage.clone(), {
+            let app = Arc::clone(&app);
+            // Whoever took a correction has told the other replicas already.
+            move |act: &dyn Fn(&DecisionCache)| {
+                app.serving().into_iter().for_each(|serving| act(serving.engine().cache()))
+            }
+        }));
         let loading = tokio::task::spawn_blocking({
             let (app, settings) = (Arc::clone(&app), settings.clone());
             move || load_models(&app, &settings, pack, peers)

@@ -151,6 +151,14 @@ impl Client {
         }
     }
 
+    /// Asks for no more than a path; returns the JSON of the answer.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub(super) async fn ask(&self, method: Method, path: &str) -> anyhow::Result<Value> {
+        Ok(self.send(method, Call { path, ..Call::default() }).await?.body)
+    }
+
     /// Fetches a page, whatever its status: status and text.
     ///
     /// # Errors
@@ -195,6 +203,16 @@ impl Client {
         // Its own words begin with the address.
         anyhow::Error::from(error.without_url()).context(format!("no answer from {} ({hint})", self.url()))
     }
+}
+
+/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3).
+pub(super) fn escape(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }
 
 const NOT_OURS: &str = "is that an intent-classifier server?";

@@ -1,29 +1,15 @@
 //! The database, for commands that use it without a server.
 
-use std::{future::Future, time::SystemTime};
+use std::time::SystemTime;
 
 use anyhow::Context;
 
 use super::Failure;
-use crate::{
-    config::{ConfigError, DatabaseSettings},
-    storage::Storage,
-};
+use crate::{config::DatabaseSettings, storage::Storage};
 
-/// Runs a command that waits for the database.
-pub(super) fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(command)
-}
-
-/// Prepares access to the configured database; call it within [`block_on`].
-pub(super) fn open(settings: &DatabaseSettings) -> Result<Storage, ConfigError> {
-    Storage::new(settings)
-}
-
-/// Connects to the configured database; call it within [`block_on`].
+/// Connects to the configured database.
 pub(super) async fn connect(settings: &DatabaseSettings) -> Result<Storage, Failure> {
-    let storage = open(settings)?;
+    let storage = Storage::new(settings)?;
     storage.connect().await.context("the database cannot be used")?;
     Ok(storage)
 }

@@ -91,7 +91,7 @@ const COLUMNS: [&str; 14] = [
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
     let settings = sources.load()?.settings.database;
-    database::block_on(async {
+    super::block_on(async {
         let storage = database::connect(&settings).await?;
         let out: Box<dyn Write> = match &arguments.out {
             Some(path) => Box::new(File::create(path).with_context(|| format!("cannot write `{}`", path.display()))?),
@@ -205,28 +205,17 @@ fn inert(cell: &str) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use uuid::Uuid;
 
     use super::*;
-    use crate::storage::FeedbackKind;
 
     fn feedback(text: &str) -> Feedback {
         Feedback {
-            id: Uuid::nil(),
-            request_id: None,
-            text: text.to_owned(),
-            original_intent: "refund".to_owned(),
-            correct_intent: "greeting".to_owned(),
             original_confidence: Some(0.5),
-            kind: FeedbackKind::Correction,
             user_id: Some("=cmd|' /C calc'!A0".to_owned()),
             comment: Some("@SUM(1;2)".to_owned()),
             context: Some(r#"{"a":1}"#.to_owned()),
-            model: None,
-            model_version: None,
-            experiment_group: None,
-            learn: true,
             received_at_ms: 1_000,
+            ..Feedback::correction(0, text)
         }
     }
 

@@ -81,7 +81,7 @@ fn review(arguments: &ReviewArguments, settings: &Settings) -> Result<ExitCode, 
 }
 
 fn reject(arguments: &RejectArguments, settings: &Settings) -> Result<ExitCode, Failure> {
-    let rejected = database::block_on(async {
+    let rejected = super::block_on(async {
         let storage = database::connect(&settings.database).await?;
         Ok(storage.reject_feedback(&arguments.ids).await.context("nothing was rejected")?)
     })?;
@@ -98,7 +98,7 @@ fn reject(arguments: &RejectArguments, settings: &Settings) -> Result<ExitCode, 
 
 /// Reads all feedback that may be learnt from, by text.
 pub(super) fn read_opinions(settings: &Settings) -> Result<Vec<TextOpinions>, Failure> {
-    let feedback = database::block_on(async {
+    let feedback = super::block_on(async {
         let storage = database::connect(&settings.database).await?;
         Ok(read_all(&storage).await.context("the feedback cannot be read")?)
     })?;

@@ -5,17 +5,16 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::runtime;
 
 use super::{
     Failure,
-    client::{Call, Connection},
-    output,
+    client::{Call, Connection, escape},
+    database, output,
 };
 use crate::{
     auth::{NewKey, Scope},
     config::Sources,
-    storage::{NewApiKey, Storage},
+    storage::NewApiKey,
 };
 
 /// Make, list and revoke API keys.
@@ -68,8 +67,7 @@ enum Action {
 const PATH: &str = "/api/v1/api-keys";
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(execute(arguments, sources))?;
+    super::block_on(execute(arguments, sources))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,7 +96,7 @@ async fn execute(arguments: &Arguments, sources: Sources) -> Result<(), Failure>
         }
         Action::List { format } => {
             let client = arguments.connection.open(sources)?;
-            let listed = client.send(Method::GET, Call { path: PATH, ..Call::default() }).await?.body;
+            let listed = client.ask(Method::GET, PATH).await?;
             match format {
                 output::Format::Json => output::json(&listed)?,
                 output::Format::Text => table(&listed)?,
@@ -106,8 +104,7 @@ async fn execute(arguments: &Arguments, sources: Sources) -> Result<(), Failure>
         }
         Action::Revoke { id } => {
             let client = arguments.connection.open(sources)?;
-            let path = format!("{PATH}/{id}");
-            client.send(Method::DELETE, Call { path: &path, ..Call::default() }).await?;
+            client.ask(Method::DELETE, &format!("{PATH}/{}", escape(id))).await?;
             output::text(&format!("revoked {id}"))?;
         }
     }
@@ -116,8 +113,7 @@ async fn execute(arguments: &Arguments, sources: Sources) -> Result<(), Failure>
 
 async fn create_in_database(name: &str, scopes: &[String], sources: Sources) -> Result<Value, Failure> {
     let settings = sources.load()?.settings;
-    let storage = Storage::new(&settings.database)?;
-    storage.connect().await.map_err(anyhow::Error::from)?;
+    let storage = database::connect(&settings.database).await?;
     let NewKey { id, key, hash } = NewKey::generate();
     let stored = NewApiKey { id, name, hash: &hash, scopes, created_by: "command line" };
     storage.create_api_key(stored).await.map_err(anyhow::Error::from)?;

@@ -6,8 +6,8 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::{Failure, database, output};
-use crate::config::Sources;
+use super::{Failure, output};
+use crate::{config::Sources, storage::Storage};
 
 /// Bring the tables of the database up to date.
 ///
@@ -26,8 +26,8 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
     let settings = sources.load()?.settings.database;
-    let (database, migrated) = database::block_on(async {
-        let storage = database::open(&settings)?;
+    let (database, migrated) = super::block_on(async {
+        let storage = Storage::new(&settings)?;
         let migrated = storage.migrate().await.context("the tables were not brought up to date")?;
         Ok::<_, Failure>((storage.database(), migrated))
     })?;

@@ -31,7 +31,7 @@ mod rollout;
 mod serve;
 mod train;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{future::Future, io, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -137,6 +137,11 @@ fn execute(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Metrics(arguments) => metrics::run(&arguments),
     }
+}
+
+/// Runs a command that waits for something: a server, a database.
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
 /// Loads the intent pack that the settings name; one that has mistakes is bad configuration.

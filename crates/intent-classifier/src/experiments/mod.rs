@@ -38,9 +38,7 @@ pub(crate) struct GroupReport {
 /// [`StorageError`] when the database cannot be read.
 pub(crate) async fn report(storage: &Storage, experiment: &Experiment) -> Result<Report, StorageError> {
     let allocation = experiment.allocation();
-    let totals = storage.experiment_totals(&allocation).await?;
-    let outcomes: Vec<_> = totals.iter().filter_map(GroupTotals::outcome).collect();
-    let results = experiment.results(&outcomes);
+    let (totals, results) = results(storage, experiment).await?;
     let mut groups = Vec::with_capacity(results.groups.len());
     for group in &results.groups {
         let group = group.outcome.group;
@@ -53,6 +51,14 @@ pub(crate) async fn report(storage: &Storage, experiment: &Experiment) -> Result
         groups.push(GroupReport { totals, latency_ms });
     }
     Ok(Report { results, groups })
+}
+
+/// Reads how many decisions each group had, and what follows from their outcomes.
+async fn results(storage: &Storage, experiment: &Experiment) -> Result<(Vec<GroupTotals>, Results), StorageError> {
+    let totals = storage.experiment_totals(&experiment.allocation()).await?;
+    let outcomes: Vec<_> = totals.iter().filter_map(GroupTotals::outcome).collect();
+    let results = experiment.results(&outcomes);
+    Ok((totals, results))
 }
 
 fn find(totals: &[GroupTotals], group: StrategyName) -> GroupTotals {

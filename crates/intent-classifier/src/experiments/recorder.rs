@@ -16,6 +16,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
+    causes::in_full,
     http::RequestId,
     storage::{Exposure, Storage, StorageError},
 };
@@ -123,7 +124,7 @@ async fn store(storage: &Storage, exposures: &[Exposure], lost: &AtomicU64) {
             Ok(()) => return,
             Err(StorageError::Unavailable { .. }) => sleep(TRY_AGAIN).await,
             Err(error) => {
-                let error = format!("{:#}", anyhow::Error::from(error));
+                let error = in_full(error);
                 warn!(error, exposures = exposures.len(), "exposures of the experiment cannot be stored");
                 lost.fetch_add(exposures.len() as u64, Ordering::Relaxed);
                 return;

@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use intent_engine::{Experiment, experiment::Results};
+use intent_engine::Experiment;
 use tokio::time::sleep;
 use tracing::debug;
 
 use crate::{
     http::App,
-    storage::{GroupTotals, Storage, StorageError},
+    storage::{Storage, StorageError},
 };
 
 /// The latest finding.
@@ -49,8 +49,6 @@ async fn p_value(storage: &Storage, experiment: &Experiment) -> Result<Option<f6
     if !experiment.is_running() {
         return Ok(None);
     }
-    let totals = storage.experiment_totals(&experiment.allocation()).await?;
-    let outcomes: Vec<_> = totals.iter().filter_map(GroupTotals::outcome).collect();
-    let Results { sample_ratio_p_value, .. } = experiment.results(&outcomes);
-    Ok(Some(sample_ratio_p_value))
+    let (_, results) = super::results(storage, experiment).await?;
+    Ok(Some(results.sample_ratio_p_value))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use intent_engine::DecisionCache;
 use tokio::time::sleep;
 use tracing::debug;
 
@@ -12,15 +13,16 @@ const PAGE: u32 = 500;
 /// How long to wait after the database failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Calls `forget` with every text that is corrected from now on, whoever took the correction; ends never.
+/// Forgets the answers to every text that is corrected from now on, whoever took the correction; ends never. `with_cache`
+/// does something with the cache, when there is one already.
 ///
-/// With a database that replicas share, `forget_all` is called at the first look: until then, answers may have been kept
+/// With a database that replicas share, all answers are forgotten at the first look: until then, some may have been kept
 /// that others corrected meanwhile.
-pub(crate) async fn follow(storage: Storage, forget: impl Fn(&str), forget_all: impl FnOnce()) {
+pub(crate) async fn follow(storage: Storage, with_cache: impl Fn(&dyn Fn(&DecisionCache))) {
     let mut revisions = storage.watch_revisions();
     let Ok(first) = revisions.wait_for(Option::is_some).await.map(|found| at(&found)) else { return };
     if storage.is_remote() {
-        forget_all();
+        with_cache(&DecisionCache::forget_all);
     }
     let mut seen = first;
     while revisions.changed().await.is_ok() {
@@ -28,7 +30,7 @@ pub(crate) async fn follow(storage: Storage, forget: impl Fn(&str), forget_all: 
         while seen < now {
             match storage.corrected_texts_after(seen, PAGE).await {
                 Ok(corrections) => {
-                    corrections.iter().for_each(|(_, text)| forget(text));
+                    with_cache(&|cache| corrections.iter().for_each(|(_, text)| cache.forget_text(text)));
                     seen = match corrections.last() {
                         // The page may have ended within a revision: to forget twice does no harm.
                         Some((last, _)) if corrections.len() == PAGE as usize && last - 1 > seen => last - 1,

@@ -1,6 +1,9 @@
 //! Takes feedback in: into the database, else into the spool, else not at all.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::Notify;
 use tracing::debug;
@@ -84,6 +87,6 @@ impl Intake {
 }
 
 /// Returns where feedback waits for the database.
-fn spool_folder(data_directory: &Path) -> std::path::PathBuf {
+pub(crate) fn spool_folder(data_directory: &Path) -> PathBuf {
     data_directory.join("spool")
 }

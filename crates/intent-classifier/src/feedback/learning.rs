@@ -214,26 +214,10 @@ pub(crate) fn review(texts: &[TextOpinions], predictions: &[Prediction], labels:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::FeedbackKind;
 
     fn feedback(id: u128, text: &str, intent: &str, user: Option<&str>) -> Feedback {
-        Feedback {
-            id: Uuid::from_u128(id),
-            request_id: None,
-            text: text.to_owned(),
-            original_intent: "refund".to_owned(),
-            correct_intent: intent.to_owned(),
-            original_confidence: None,
-            kind: FeedbackKind::Correction,
-            user_id: user.map(str::to_owned),
-            comment: None,
-            context: None,
-            model: None,
-            model_version: None,
-            experiment_group: None,
-            learn: true,
-            received_at_ms: 0,
-        }
+        let (correct_intent, user_id) = (intent.to_owned(), user.map(str::to_owned));
+        Feedback { correct_intent, user_id, ..Feedback::correction(id, text) }
     }
 
     #[test]

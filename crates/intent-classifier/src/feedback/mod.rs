@@ -11,7 +11,7 @@ mod retention;
 pub(crate) use self::{
     completion::run as complete_feedback,
     corrections::follow as follow_corrections,
-    intake::{Accepted, Intake, IntakeError},
+    intake::{Accepted, Intake, IntakeError, spool_folder},
     known_decisions::KnownDecisions,
     replay::run as replay_spool,
     retention::run as keep_retention,

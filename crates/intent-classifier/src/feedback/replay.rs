@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use super::Intake;
 use crate::{
+    causes::in_full,
     spool::{Contents, Segment},
     storage::{Feedback, StorageError, Stored},
 };
@@ -47,7 +48,7 @@ async fn replay(intake: &Intake) -> bool {
                 }
             }
             Err(ReplayError::Storage(error)) => {
-                warn!(error = format!("{:#}", anyhow::Error::from(error)), "spooled feedback waits on");
+                warn!(error = in_full(error), "spooled feedback waits on");
                 return false;
             }
             Err(ReplayError::Spool(error)) => {
@@ -122,7 +123,7 @@ async fn store(intake: &Intake, batch: &[Feedback], rejected: &mut Vec<u8>) -> R
             Ok(())
         }
         Err(error) => {
-            error!(error = format!("{:#}", anyhow::Error::from(error)), feedback_id = %batch[0].id, "the database refuses spooled feedback");
+            error!(error = in_full(error), feedback_id = %batch[0].id, "the database refuses spooled feedback");
             reject(&batch[0], rejected);
             Ok(())
         }

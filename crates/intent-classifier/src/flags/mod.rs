@@ -18,14 +18,12 @@ use intent_engine::flags::{Flag, FlagChange, FlagSnapshot, FlagState, Overrides,
 use tokio::{sync::Mutex as AsyncMutex, task::spawn_blocking, time::interval};
 use tracing::{error, info, warn};
 
+pub(crate) use self::environment::{FlagVariables, VariableError, variables};
 use self::file::Fingerprint;
 #[cfg(fuzzing)]
 pub(crate) use self::file::parse as parse_file;
-pub(crate) use self::{
-    environment::{FlagVariables, VariableError, variables},
-    file::FileError,
-};
 use crate::{
+    causes::in_full,
     config::{ConfigError, FlagSettings, Settings},
     storage::{ChangeError, Changed, FlagAuditEntry, Storage, StorageError, StoredFlags, Topic},
 };
@@ -108,10 +106,6 @@ pub(crate) fn of_file_and_environment(settings: &Settings) -> Result<SharedFlags
     let (file, environment) = (read_file(&settings.flags)?, read_settings(settings)?);
     let snapshot = FlagSnapshot::resolve(0, &file, &environment, &Overrides::new());
     Ok(Arc::new(ArcSwap::from_pointee(snapshot)))
-}
-
-fn in_full(error: FileError) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }
 
 impl FeatureFlags {
@@ -239,7 +233,7 @@ impl FeatureFlags {
                 continue;
             }
             if let Err(error) = self.reload_stored().await {
-                warn!(error = format!("{:#}", anyhow::Error::from(error)), "the feature flags cannot be read");
+                warn!(error = in_full(error), "the feature flags cannot be read");
                 // The monitor of the database notices when it is back, and the revision is looked at again.
                 revisions.mark_changed();
                 tokio::time::sleep(READ_AGAIN).await;
@@ -299,10 +293,7 @@ impl FeatureFlags {
     async fn take_up(&self, flag: Flag, changed: &Changed, actor: &str, edit: impl FnOnce(FlagChange) -> FlagChange) {
         info!(%flag, revision = changed.revision, actor, "a feature flag was changed over HTTP");
         if let Err(error) = self.reload_stored().await {
-            warn!(
-                error = format!("{:#}", anyhow::Error::from(error)),
-                "the feature flags cannot be read after a change"
-            );
+            warn!(error = in_full(error), "the feature flags cannot be read after a change");
             self.update("api", |Sources { stored, .. }| {
                 let before = stored.overrides.get(&flag).copied().unwrap_or_default();
                 stored.overrides.insert(flag, edit(before));

@@ -15,7 +15,7 @@ use super::{
     App,
     body::{JsonBody, JsonRequest},
     caller::Caller,
-    classify::{self, ClassifyAnswer, Millis, check_text, subject},
+    classify::{self, ClassifyAnswer, Millis, check_text, decided, subject},
     error::{BodyProblems, FieldError, Problem},
     request_id::RequestId,
     suspicions::Screener,
@@ -72,31 +72,23 @@ pub(super) async fn classify_batch(
     let serving = app.serving()?;
     let user_id = requests.first().and_then(|request| request.user_id.clone());
     let user_id = user_id.as_deref();
-    let observer = &app.rollouts.observer;
     let decisions = match serving.engine().classify_batch(requests).await {
         Ok(decisions) => decisions,
         Err(error) => {
             for request_id in &request_ids {
-                observer.decided(subject(user_id, &request_id.to_string()), Err(&error));
+                app.rollouts.observer.decided(subject(user_id, &request_id.to_string()), Err(&error));
             }
             telemetry::decision::record(&app.metrics, RequestId::new(), Err(&error), "");
             return Err(error.into());
         }
     };
-    for (decision, text) in decisions.iter().zip(&texts) {
-        screener.decided(decision, text);
-    }
     let named: Vec<(RequestId, Decision)> = request_ids.into_iter().zip(decisions).collect();
     let pack = serving.pack();
     let results = named
         .iter()
         .zip(&texts)
         .map(|((request_id, decision), text)| {
-            observer.decided(subject(user_id, &request_id.to_string()), Ok(decision));
-            telemetry::decision::record(&app.metrics, *request_id, Ok(decision), text);
-            app.known_decisions.remember(request_id.uuid(), decision, user_id, None);
-            app.exposures.record(*request_id, decision);
-            app.low_confidence.note(*request_id, decision, text);
+            decided(screener, *request_id, user_id, decision, text, None);
             let attributes = pack.attributes(&decision.best().intent);
             ClassifyAnswer::new(*request_id, decision, attributes, decision.timings.total)
         })

@@ -182,15 +182,17 @@ pub(super) async fn classify(
     let (request, context) = body.into_request(screener)?;
     let request = ClassifyRequest { request_id: request_id.to_string(), ..request };
     let (text, user_id) = (request.text.clone(), request.user_id.clone());
+    let user_id = user_id.as_deref();
     let serving = app.serving()?;
-    let decision = serving.engine().classify(request).await;
-    app.rollouts.observer.decided(subject(user_id.as_deref(), &request_id.to_string()), decision.as_ref());
-    telemetry::decision::record(&app.metrics, request_id, decision.as_ref(), &text);
-    let decision = decision?;
-    screener.decided(&decision, &text);
-    app.known_decisions.remember(request_id.uuid(), &decision, user_id.as_deref(), context);
-    app.exposures.record(request_id, &decision);
-    app.low_confidence.note(request_id, &decision, &text);
+    let decision = match serving.engine().classify(request).await {
+        Ok(decision) => decision,
+        Err(error) => {
+            app.rollouts.observer.decided(subject(user_id, &request_id.to_string()), Err(&error));
+            telemetry::decision::record(&app.metrics, request_id, Err(&error), &text);
+            return Err(error.into());
+        }
+    };
+    decided(screener, request_id, user_id, &decision, &text, context);
     let pack = serving.pack();
     Ok(Json(ClassifyAnswer::new(request_id, &decision, pack.attributes(&decision.best().intent), began.elapsed()))
         .into_response())
@@ -226,6 +228,24 @@ impl JsonRequest for ClassifyBody {
     fn max_bytes(input: &InputSettings) -> usize {
         input.max_body_bytes()
     }
+}
+
+/// Tells everybody who follows decisions of one; `request_id` is the decision's own, of which a batch has one per text.
+pub(super) fn decided(
+    screener: Screener<'_>,
+    request_id: RequestId,
+    user_id: Option<&str>,
+    decision: &Decision,
+    text: &str,
+    context: Option<Box<str>>,
+) {
+    let app = screener.app;
+    app.rollouts.observer.decided(subject(user_id, &request_id.to_string()), Ok(decision));
+    telemetry::decision::record(&app.metrics, request_id, Ok(decision), text);
+    screener.decided(decision, text);
+    app.known_decisions.remember(request_id.uuid(), decision, user_id, context);
+    app.exposures.record(request_id, decision);
+    app.low_confidence.note(request_id, decision, text);
 }
 
 /// Returns whom flags go by: the user, or the request itself.

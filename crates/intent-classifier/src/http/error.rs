@@ -19,7 +19,10 @@ use utoipa::{
 };
 
 use super::request_id::RequestId;
-use crate::storage::{ChangeError, StorageError};
+use crate::{
+    causes::in_full,
+    storage::{ChangeError, StorageError},
+};
 
 /// How soon a database that is away is worth another try.
 const STORAGE_RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -300,7 +303,7 @@ impl From<StorageError> for Problem {
         if error.fault().is_some() {
             return Self::storage_unavailable(error.to_string());
         }
-        error!(error = format!("{:#}", anyhow::Error::from(error)), "the database refused an operation");
+        error!(error = in_full(error), "the database refused an operation");
         Self::new(Kind::Internal, "the cause is in the log of the server, beside the id of this request")
     }
 }

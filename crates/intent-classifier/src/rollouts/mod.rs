@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 pub(crate) use self::observer::{Observer, Subject};
 use crate::{
+    causes::in_full,
     flags::FeatureFlags,
     storage::{ChangeError, FlagWrite, Storage, StorageError, StoredFlags, StoredRollout, Topic},
 };
@@ -165,23 +166,19 @@ impl Rollouts {
             {
                 return Err(RolloutError::UnderWay { flag, status: rollout.status });
             }
-            let flag_revision = self.flag_revision(&self.storage.flags().await?, flag);
+            let flag_revision = self.storage.flags().await?.revision_of(flag);
             self.flags.catch_up().await?;
             let before = FlagSetting::from(self.flags.snapshot().state(flag));
             let id = Uuid::now_v7().to_string();
             let rollout = GuardedRollout::start(id, plan.clone(), before, actor, SystemTime::now());
             let revision = earlier.as_ref().map_or(0, |earlier| earlier.revision);
-            match self.storage.store_rollout(&rollout, revision, FlagWrite::Set(Some(flag_revision)), actor).await {
-                Ok(stored) => {
-                    info!(%flag, id = rollout.id, actor, percent = rollout.setting().percent(), "a rollout starts");
-                    if let Some(earlier) = earlier {
-                        self.forget(&earlier.rollout.id, u64::MAX).await;
-                    }
-                    return self.taken_up(stored).await;
+            let write = FlagWrite::Set(Some(flag_revision));
+            if let Some(stored) = self.store_unless_stale(&rollout, revision, write, actor).await? {
+                info!(%flag, id = rollout.id, actor, percent = rollout.setting().percent(), "a rollout starts");
+                if let Some(earlier) = earlier {
+                    self.forget(&earlier.rollout.id, u64::MAX).await;
                 }
-                Err(ChangeError::Stale { .. }) => {}
-                Err(ChangeError::Invalid(impossible)) => match impossible {},
-                Err(ChangeError::Storage(error)) => return Err(error.into()),
+                return self.taken_up(stored).await;
             }
         }
         Err(RolloutError::Contended)
@@ -214,15 +211,10 @@ impl Rollouts {
                     FlagWrite::Set(None)
                 }
             };
-            match self.storage.store_rollout(&rollout, stored.revision, write, actor).await {
-                Ok(stored) => {
-                    info!(%flag, id = rollout.id, actor, status = %rollout.status, "somebody changed a rollout");
-                    self.forget(&rollout.id, rollout.stage).await;
-                    return self.taken_up(stored).await;
-                }
-                Err(ChangeError::Stale { .. }) => {}
-                Err(ChangeError::Invalid(impossible)) => match impossible {},
-                Err(ChangeError::Storage(error)) => return Err(error.into()),
+            if let Some(stored) = self.store_unless_stale(&rollout, stored.revision, write, actor).await? {
+                info!(%flag, id = rollout.id, actor, status = %rollout.status, "somebody changed a rollout");
+                self.forget(&rollout.id, rollout.stage).await;
+                return self.taken_up(stored).await;
             }
         }
         Err(RolloutError::Contended)
@@ -302,7 +294,7 @@ impl Rollouts {
     async fn live(&self, stored: StoredRollout, flags: &StoredFlags) -> Result<Vec<Violation>, StorageError> {
         let (mut rollout, now) = (stored.rollout.clone(), SystemTime::now());
         let flag = rollout.plan.flag;
-        let flag_revision = self.flag_revision(flags, flag);
+        let flag_revision = flags.revision_of(flag);
         if flag_revision != stored.flag_revision {
             let who = self.flags.history(flag, 1).await?.into_iter().next().map(|change| change.actor);
             let reason = format!("`{flag}` was changed by hand, by {}", who.as_deref().unwrap_or("somebody"));
@@ -339,12 +331,24 @@ impl Rollouts {
 
     /// Stores what the rollout itself did; returns whether nobody came before.
     async fn store(&self, rollout: &GuardedRollout, revision: u64, flag: FlagWrite) -> Result<bool, StorageError> {
-        match self.storage.store_rollout(rollout, revision, flag, &rollout.actor()).await {
-            Ok(_) => {
-                self.reload().await?;
-                Ok(true)
-            }
-            Err(ChangeError::Stale { .. }) => Ok(false),
+        let stored = self.store_unless_stale(rollout, revision, flag, &rollout.actor()).await?;
+        if stored.is_some() {
+            self.reload().await?;
+        }
+        Ok(stored.is_some())
+    }
+
+    /// Stores where a rollout stands; `None` when somebody changed it or its flag before.
+    async fn store_unless_stale(
+        &self,
+        rollout: &GuardedRollout,
+        revision: u64,
+        flag: FlagWrite,
+        actor: &str,
+    ) -> Result<Option<StoredRollout>, StorageError> {
+        match self.storage.store_rollout(rollout, revision, flag, actor).await {
+            Ok(stored) => Ok(Some(stored)),
+            Err(ChangeError::Stale { .. }) => Ok(None),
             Err(ChangeError::Invalid(impossible)) => match impossible {},
             Err(ChangeError::Storage(error)) => Err(error),
         }
@@ -404,17 +408,8 @@ impl Rollouts {
     async fn find(&self, flag: Flag) -> Result<Option<StoredRollout>, StorageError> {
         Ok(self.storage.rollouts().await?.into_iter().find(|stored| stored.rollout.plan.flag == flag))
     }
-
-    /// Returns the revision at which a flag was changed last over HTTP; 0 when it is not set there.
-    fn flag_revision(&self, flags: &StoredFlags, flag: Flag) -> u64 {
-        flags.revisions.get(&flag).copied().unwrap_or(0)
-    }
 }
 
 fn revision_of(revisions: &mut watch::Receiver<Option<crate::storage::Revisions>>) -> Option<u64> {
     revisions.borrow_and_update().as_ref().map(|revisions| revisions.of(Topic::Rollouts))
-}
-
-fn in_full(error: StorageError) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

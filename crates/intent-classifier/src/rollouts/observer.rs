@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use intent_engine::{
-    Decision, EngineError, FlagSnapshot, GuardedRollout,
+    Decision, EngineError, Flag, FlagSnapshot, GuardedRollout,
     experiment::subject_digest,
     flags::SharedFlags,
     rollout::{FlagSetting, Measure, Outcome},
@@ -47,7 +47,7 @@ struct Watched {
     rollout: Arc<str>,
     stage: u64,
     since: SystemTime,
-    flag: intent_engine::Flag,
+    flag: Flag,
     /// What the flag has to be for what is observed to belong to this stage.
     setting: FlagSetting,
     measures: Vec<Measure>,
@@ -115,7 +115,7 @@ impl Observer {
         if watched.is_empty() {
             return;
         }
-        let flags = self.flags.load();
+        let (flags, digest) = (self.flags.load(), subject.digest());
         for watched in watched.iter().filter(|watched| watched.is_in_force(&flags)) {
             if decided_at.is_some_and(|at| at < watched.since) {
                 continue;
@@ -129,7 +129,7 @@ impl Observer {
                     stage: watched.stage,
                     measure,
                     is_treatment,
-                    subject: subject.digest(),
+                    subject: digest.clone(),
                 };
                 if sums.len() >= MAX_SUMS && !sums.contains_key(&key) {
                     self.lost.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +177,6 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use intent_engine::{
-        Flag,
         flags::{FlagChange, Overrides, Rollout},
         rollout::Plan,
     };

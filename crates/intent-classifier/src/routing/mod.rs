@@ -11,7 +11,10 @@ use tokio::sync::Mutex as AsyncMutex;
 use tracing::{info, warn};
 
 pub(crate) use self::change::{ExperimentSettings, Invalid, LatencyTargetsMs, RoutingChange, StoredRouting};
-use crate::storage::{Change, ChangeError, DocumentChange, Storage, StorageError, Topic};
+use crate::{
+    causes::in_full,
+    storage::{Change, ChangeError, DocumentChange, Storage, StorageError, Topic},
+};
 
 /// The name of the document.
 const DOCUMENT: &str = "config";
@@ -94,10 +97,7 @@ impl Routing {
             .await?;
         info!(revision = changed.revision, actor, "the router's settings were changed over HTTP");
         if let Err(error) = self.reload().await {
-            warn!(
-                error = format!("{:#}", anyhow::Error::from(error)),
-                "the router's settings cannot be read after a change"
-            );
+            warn!(error = in_full(error), "the router's settings cannot be read after a change");
             let stored = changed.to.as_ref().map(StoredRouting::read).unwrap_or_default();
             self.put_in_force(stored, changed.revision, changed.revision);
         }
@@ -120,7 +120,7 @@ impl Routing {
             let revision = revisions.borrow_and_update().as_ref().map(|revisions| revisions.of(Topic::Routing));
             if revision.is_some_and(|revision| revision != self.state().topic_revision) {
                 if let Err(error) = self.reload().await {
-                    warn!(error = format!("{:#}", anyhow::Error::from(error)), "the router's settings cannot be read");
+                    warn!(error = in_full(error), "the router's settings cannot be read");
                     // The monitor of the database notices when it is back, and the revision is looked at again.
                     revisions.mark_changed();
                     tokio::time::sleep(READ_AGAIN).await;

@@ -26,6 +26,7 @@ pub(crate) use self::{
 };
 use crate::{
     cache::{Corrections, RedisCache, RedisConnection},
+    causes::in_full,
     config::{ModelSettings, Settings},
     remote::RemoteClient,
 };
@@ -151,7 +152,7 @@ impl Serving {
     fn assemble_anew(&self) -> Result<Assembly, String> {
         let assembly = load_configured_pack(&self.settings)
             .and_then(|pack| assemble(&self.settings, pack, self.remote.as_ref()))
-            .map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+            .map_err(in_full)?;
         match assembly.flaw() {
             Some(flaw) => Err(flaw),
             None => canary::check(&assembly).map(|()| assembly),

@@ -47,6 +47,30 @@ pub(crate) struct Feedback {
     pub(crate) received_at_ms: i64,
 }
 
+#[cfg(test)]
+impl Feedback {
+    /// A correction from `refund` to `greeting` of which nothing else is known.
+    pub(crate) fn correction(id: u128, text: &str) -> Self {
+        Self {
+            id: Uuid::from_u128(id),
+            request_id: None,
+            text: text.to_owned(),
+            original_intent: "refund".to_owned(),
+            correct_intent: "greeting".to_owned(),
+            original_confidence: None,
+            kind: FeedbackKind::Correction,
+            user_id: None,
+            comment: None,
+            context: None,
+            model: None,
+            model_version: None,
+            experiment_group: None,
+            learn: true,
+            received_at_ms: 0,
+        }
+    }
+}
+
 /// Whether an answer was right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

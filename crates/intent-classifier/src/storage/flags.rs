@@ -22,6 +22,13 @@ pub(crate) struct StoredFlags {
     pub(crate) revisions: std::collections::BTreeMap<Flag, u64>,
 }
 
+impl StoredFlags {
+    /// Returns the revision at which a flag was changed last over HTTP; 0 when it is not set there.
+    pub(crate) fn revision_of(&self, flag: Flag) -> u64 {
+        self.revisions.get(&flag).copied().unwrap_or(0)
+    }
+}
+
 /// A change of a flag, as the audit trail has it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FlagAuditEntry {

@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::Error;
 use sqlx::query;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Access, Fault, Storage, StorageError, dialect::begin, millis, on_pool};
+use crate::causes::in_full;
 
 /// How often a database that works is looked at.
 const CALM_INTERVAL: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ impl Storage {
             }
             Err(error) => {
                 let fault = error.fault().unwrap_or(Fault::Unreachable);
-                let reason = format!("{:#}", Error::from(error));
+                let reason = in_full(error);
                 if self.0.status.send_if_modified(|status| status.bad(fault, reason.clone())) {
                     warn!(
                         database = self.database(),

@@ -9,7 +9,10 @@ use std::{
 use reqwest::Url;
 
 use super::Finding;
-use crate::config::{Secret, Settings};
+use crate::{
+    config::{Secret, Settings},
+    feedback::spool_folder,
+};
 
 /// A shorter password can be guessed.
 const MIN_PASSWORD_CHARS: usize = 12;
@@ -29,7 +32,7 @@ pub(super) fn check(settings: &Settings, file: Option<&Path>) -> Vec<Finding> {
         passwords(settings),
         permissions(settings, file),
         disk_space(&settings.database.data_directory),
-        spool(&settings.database.data_directory.join("spool")),
+        spool(&spool_folder(&settings.database.data_directory)),
         open_files(&limits),
     ]
 }

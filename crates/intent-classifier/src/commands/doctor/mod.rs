@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Failure, client::Connection, database, output};
+use super::{Failure, client::Connection, output};
 use crate::config::Sources;
 
 /// Check settings, files, models, database and, with `--url`, a running server; say what to do about what is wrong.
@@ -96,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, F
         return Err(anyhow::anyhow!("`--server-only` needs the address of the server: give `--url`").into());
     }
     let file = sources.file.clone();
-    database::block_on(async {
+    super::block_on(async {
         if !arguments.server_only {
             match sources.load() {
                 Ok(loaded) => {

@@ -10,6 +10,7 @@ use intent_model::directory::ModelDirectory;
 use super::Finding;
 use crate::{
     cache,
+    causes::in_full,
     config::{DatabaseChoice, DatabaseSettings, ModelSettings, RedisSettings, RemoteSettings, Settings, TlsSettings},
     health::DependencyCheck,
     remote::{ModelServerCheck, RemoteClient},
@@ -31,10 +32,6 @@ pub(super) async fn check(settings: &Settings) -> Vec<Finding> {
     findings.push(model_server(&settings.remote).await);
     findings.push(certificate(&settings.tls));
     findings
-}
-
-fn in_full(error: impl Into<anyhow::Error>) -> String {
-    format!("{:#}", error.into())
 }
 
 fn pack(settings: &ModelSettings) -> Finding {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Failure,
-    client::{Call, Client, Connection},
+    client::{Call, Client, Connection, escape},
     output,
 };
 use crate::config::Sources;
@@ -177,8 +177,7 @@ struct Said {
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
     let client = arguments.connection.open(sources)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(execute(&client, &arguments.command))?;
+    super::block_on(async { Ok(execute(&client, &arguments.command).await?) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -186,7 +185,7 @@ async fn execute(client: &Client, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::List(arguments) => list(client, arguments.format).await,
         Command::Get(NameArguments { name, format }) => {
-            let body = client.send(Method::GET, Call { path: &path_of(name), ..Call::default() }).await?.body;
+            let body = client.ask(Method::GET, &path_of(name)).await?;
             show(&body, *format)
         }
         Command::Set(SetArguments { name, state, rollout, if_revision, format }) => {
@@ -201,7 +200,7 @@ async fn execute(client: &Client, command: &Command) -> anyhow::Result<()> {
         }
         Command::Reset(NameArguments { name, format }) => {
             let path = format!("{}/reset", path_of(name));
-            let body = client.send(Method::POST, Call { path: &path, ..Call::default() }).await?.body;
+            let body = client.ask(Method::POST, &path).await?;
             show(&body, *format)
         }
         Command::Check(arguments) => check(client, arguments).await,
@@ -212,7 +211,7 @@ async fn execute(client: &Client, command: &Command) -> anyhow::Result<()> {
 }
 
 async fn list(client: &Client, format: output::Format) -> anyhow::Result<()> {
-    let body = client.send(Method::GET, Call { path: FLAGS, ..Call::default() }).await?.body;
+    let body = client.ask(Method::GET, FLAGS).await?;
     if format == output::Format::Json {
         return Ok(output::json(&body)?);
     }
@@ -248,7 +247,7 @@ async fn change(
 async fn check(client: &Client, arguments: &CheckArguments) -> anyhow::Result<()> {
     let query = arguments.user.as_deref().map_or(String::new(), |user| format!("?user_id={}", escape(user)));
     let path = format!("{FLAGS}/check/{}{query}", escape(&arguments.name));
-    let body = client.send(Method::GET, Call { path: &path, ..Call::default() }).await?.body;
+    let body = client.ask(Method::GET, &path).await?;
     if arguments.format == output::Format::Json {
         return Ok(output::json(&body)?);
     }
@@ -259,7 +258,7 @@ async fn check(client: &Client, arguments: &CheckArguments) -> anyhow::Result<()
 
 async fn history(client: &Client, arguments: &HistoryArguments) -> anyhow::Result<()> {
     let path = format!("{}/history?limit={}", path_of(&arguments.name), arguments.limit);
-    let body = client.send(Method::GET, Call { path: &path, ..Call::default() }).await?.body;
+    let body = client.ask(Method::GET, &path).await?;
     if arguments.format == output::Format::Json {
         return Ok(output::json(&body)?);
     }
@@ -276,7 +275,7 @@ async fn history(client: &Client, arguments: &HistoryArguments) -> anyhow::Resul
 
 async fn refresh(client: &Client, format: output::Format) -> anyhow::Result<()> {
     let path = format!("{FLAGS}/refresh");
-    let body = client.send(Method::POST, Call { path: &path, ..Call::default() }).await?.body;
+    let body = client.ask(Method::POST, &path).await?;
     if format == output::Format::Json {
         return Ok(output::json(&body)?);
     }
@@ -341,17 +340,8 @@ fn path_of(name: &str) -> String {
     format!("{FLAGS}/{}", escape(name))
 }
 
-/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3).
-pub(super) fn escape(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
-fn percentage(text: &str) -> Result<f64, String> {
+/// Reads a share of the users, 0 to 100, with or without `%`.
+pub(super) fn percentage(text: &str) -> Result<f64, String> {
     let percent = text.trim_end_matches('%').trim_end().parse().map_err(|_| format!("`{text}` is not a number"))?;
     Rollout::from_percent(percent).map(|_| percent)
 }

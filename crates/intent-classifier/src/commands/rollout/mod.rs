@@ -5,16 +5,13 @@ mod show;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use intent_engine::{
-    flags::Rollout,
-    rollout::{Guard, Plan},
-};
+use intent_engine::rollout::{Guard, Plan};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{
     Failure,
-    client::{Call, Client, Connection},
+    client::{Call, Client, Connection, escape},
     output,
 };
 use crate::config::Sources;
@@ -105,8 +102,7 @@ struct ListArguments {
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
     let client = arguments.connection.open(sources)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(execute(&client, &arguments.command))?;
+    super::block_on(async { Ok(execute(&client, &arguments.command).await?) })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -114,7 +110,7 @@ async fn execute(client: &Client, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Start(arguments) => start(client, arguments).await,
         Command::List(ListArguments { format }) => {
-            let body = client.send(Method::GET, Call { path: ROLLOUTS, ..Call::default() }).await?.body;
+            let body = client.ask(Method::GET, ROLLOUTS).await?;
             match format {
                 output::Format::Json => output::json(&body)?,
                 output::Format::Text => show::all(&body)?,
@@ -151,8 +147,8 @@ async fn start(client: &Client, arguments: &StartArguments) -> anyhow::Result<()
 }
 
 async fn ask(client: &Client, method: Method, what: &str, arguments: &FlagArguments) -> anyhow::Result<()> {
-    let path = format!("{ROLLOUTS}/{}{what}", super::flags::escape(&arguments.flag));
-    let body = client.send(method, Call { path: &path, ..Call::default() }).await?.body;
+    let path = format!("{ROLLOUTS}/{}{what}", escape(&arguments.flag));
+    let body = client.ask(method, &path).await?;
     write(&body, arguments.format)
 }
 
@@ -164,10 +160,9 @@ fn write(body: &Value, format: output::Format) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads a step; in a list there may be space around it.
 fn percentage(text: &str) -> Result<f64, String> {
-    let number = text.trim().trim_end_matches('%').trim_end();
-    let percent = number.parse().map_err(|_| format!("`{text}` is not a number"))?;
-    Rollout::from_percent(percent).map(|_| percent)
+    super::flags::percentage(text.trim())
 }
 
 fn duration(text: &str) -> Result<String, String> {

@@ -24,23 +24,9 @@ fn exposure(number: u32, group: &str) -> Exposure {
 }
 
 fn opinion(number: u32, kind: FeedbackKind) -> Feedback {
-    Feedback {
-        id: Uuid::from_u128(500 + u128::from(number)),
-        request_id: Some(Uuid::from_u128(u128::from(number))),
-        text: "t".to_owned(),
-        original_intent: "refund".to_owned(),
-        correct_intent: "refund".to_owned(),
-        original_confidence: None,
-        kind,
-        user_id: None,
-        comment: None,
-        context: None,
-        model: None,
-        model_version: None,
-        experiment_group: None,
-        learn: true,
-        received_at_ms: 0,
-    }
+    let request_id = Some(Uuid::from_u128(u128::from(number)));
+    let correct_intent = "refund".to_owned();
+    Feedback { request_id, correct_intent, kind, ..Feedback::correction(500 + u128::from(number), "t") }
 }
 
 on_both_databases! {

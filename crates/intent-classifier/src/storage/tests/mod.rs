@@ -1,6 +1,7 @@
 //! What the storage promises, on both databases; Postgres is real.
 
 #[path = "../../../tests/it/postgres.rs"]
+#[expect(dead_code, reason = "the faults are injected by the tests of the whole server")]
 mod postgres;
 
 mod documents;
