@@ -2,13 +2,13 @@
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::Instant,
 };
 
 use super::quota::{Exhausted, Quota, Standing};
 
-/// Sets of slots; a power of two. With 8 slots of 16 bytes each the table takes 4 MiB, whoever comes.
+/// Sets of slots; a power of two. With 8 slots of 16 bytes each the table takes at most 5 MiB, whoever comes.
 const SETS: usize = 1 << 15;
 /// Slots of a set.
 const SLOTS: usize = 8;
@@ -17,11 +17,14 @@ const SLOTS: usize = 8;
 /// a source that has used up its own stays, however many fresh ones an attacker sends.
 #[derive(Debug)]
 pub(crate) struct Table {
-    sets: Box<[Mutex<[Slot; SLOTS]>]>,
+    /// Made when the first of their sources comes: most services have few.
+    sets: Box<[OnceLock<Box<Set>>]>,
     /// Keyed at random, so that nobody can choose who shares a set with whom.
     hasher: RandomState,
     began: Instant,
 }
+
+type Set = Mutex<[Slot; SLOTS]>;
 
 /// One source. An allowance that is whole is as good as none, so an empty slot is a source whose allowance is whole.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,7 +36,7 @@ struct Slot {
 impl Table {
     /// Makes an empty table.
     pub(crate) fn new() -> Self {
-        let sets = (0..SETS).map(|_| Mutex::new([Slot::default(); SLOTS])).collect();
+        let sets = (0..SETS).map(|_| OnceLock::new()).collect();
         Self { sets, hasher: RandomState::new(), began: Instant::now() }
     }
 
@@ -48,7 +51,7 @@ impl Table {
     fn take_at(&self, source: &impl Hash, quota: Quota, texts: u32, now: Instant) -> Result<Standing, Exhausted> {
         let source = self.hasher.hash_one(source);
         let now_ns = now.saturating_duration_since(self.began).as_nanos() as u64;
-        let set = &self.sets[source as usize % SETS];
+        let set = self.sets[source as usize % SETS].get_or_init(Box::default);
         // A panic elsewhere leaves plain numbers behind.
         let mut slots = set.lock().unwrap_or_else(PoisonError::into_inner);
         let at = slots.iter().position(|slot| slot.source == source && slot.whole_at_ns > 0);
@@ -89,6 +92,9 @@ mod tests {
         }
         let exhausted = table.take_at(&"greedy", quota, 1, now).expect_err("it is remembered");
         assert_eq!(exhausted.standing.remaining, 0);
-        assert_eq!(size_of_val(&*table.sets), SETS * size_of::<Mutex<[Slot; SLOTS]>>());
+        assert!(
+            size_of_val(&*table.sets) + SETS * size_of::<Set>() <= 5 << 20,
+            "there is a set for each place, no more"
+        );
     }
 }
