@@ -18,6 +18,8 @@ pub mod fuzzing;
 mod health;
 mod http;
 mod limits;
+mod memory;
+mod promotions;
 mod remote;
 mod rollouts;
 mod routing;

@@ -27,6 +27,7 @@ use crate::{
     experiments, feedback,
     health::{self, Dependencies},
     http::{self, App, Phase},
+    memory,
     remote::{ModelServerCheck, RemoteClient},
     serving::{
         self, Availability, Serving,
@@ -104,7 +105,7 @@ pub(crate) fn run(
         }));
         let loading = tokio::task::spawn_blocking({
             let (app, settings) = (Arc::clone(&app), settings.clone());
-            move || load_models(&app, &settings, pack, peers)
+            move || memory::giving_back(|| load_models(&app, &settings, pack, peers))
         });
         health::watch(&app);
         tokio::spawn(experiments::watch(Arc::clone(&app), SAMPLE_RATIO_EVERY * settings.health.interval()));
@@ -155,7 +156,9 @@ fn load_models(app: &Arc<App>, settings: &Settings, pack: Option<Pack>, peers: P
     }
     // The first answers of a model are slow; users should not get them.
     Handle::current().block_on(app.health.models.run(&serving));
+    let version = serving.engine().catalog().version().to_string();
     app.start_serving(serving);
+    app.promotions.serves(&version, "start");
     info!(duration_ms = began.elapsed().as_millis() as u64, "ready");
     if let Some(path) = &settings.cache.warm_file {
         match warming::read_texts(path, settings.input.max_text_chars) {
@@ -235,7 +238,7 @@ async fn reload_on_hangup(app: Arc<App>, mut hangup: Signal) {
         if let Some(tls) = &app.tls {
             tls.reload();
         }
-        let _ = http::reload_now(Arc::clone(&app)).await;
+        let _ = http::reload_now(Arc::clone(&app), "SIGHUP").await;
     }
 }
 

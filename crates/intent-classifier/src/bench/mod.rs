@@ -1,8 +1,9 @@
 //! Measures the server over loopback, beside a handler that does nothing.
 
 mod load;
+mod process;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use axum::{Json, Router, routing::post};
@@ -16,14 +17,16 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
 use self::load::Load;
-pub(crate) use self::load::{Figures, Limits};
+pub(crate) use self::{
+    load::{Figures, Limits},
+    process::OwnProcess,
+};
 use crate::{
     auth::Authenticator,
     config::Settings,
     http::{self, App},
     serve,
     serving::{self, Assembly, Serving},
-    telemetry,
 };
 
 /// How often the sides of a comparison are measured in turn; the machine's mood then reaches both.
@@ -49,9 +52,8 @@ pub(crate) struct Report {
     /// The most accurate model, asked for every text over one connection; absent when rules are all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) most_accurate: Option<Overhead>,
-    /// Memory of the process in use at the end, the load generator's included, in megabytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) resident_mb: Option<f64>,
+    /// A server alone in its process.
+    pub(crate) own_process: OwnProcess,
 }
 
 /// What HTTP adds to a model.
@@ -67,11 +69,17 @@ pub(crate) struct Overhead {
     pub(crate) overhead_ms: f64,
 }
 
-/// Serves on a free port within this process, measures, and stops. `log` turns log lines off and on.
+/// Serves on a free port within this process, measures, and stops; then starts a server of its own, which reads `config`.
+/// `log` turns log lines off and on.
 ///
 /// # Errors
 /// When the models cannot be loaded, no text of the pack is decided by its rules, or the server misbehaves.
-pub(crate) fn run(settings: &Settings, limits: Limits, log: impl Fn(bool)) -> anyhow::Result<Report> {
+pub(crate) fn run(
+    settings: &Settings,
+    config: Option<&Path>,
+    limits: Limits,
+    log: impl Fn(bool),
+) -> anyhow::Result<Report> {
     let assembly = serving::assemble(&settings.models, serving::load_configured_pack(&settings.models)?, None)?;
     let texts: Vec<String> = assembly.pack.examples().map(|(text, _)| text.to_owned()).collect();
     let decided_by_rules = decided_by_rules(&assembly, &texts)?;
@@ -91,7 +99,7 @@ pub(crate) fn run(settings: &Settings, limits: Limits, log: impl Fn(bool)) -> an
     let serve = |router: Router| serve_on_free_port(&server, &app, router, settings, stopped.clone());
     let (empty_at, service_at) = (serve(empty_router())?, serve(http::router(&app))?);
 
-    let bodies = bodies(&decided_by_rules);
+    let (all, bodies) = (bodies(&texts), bodies(&decided_by_rules));
     let empty_load = Load { address: empty_at, path: EMPTY, bodies: &bodies };
     let rules_load = Load { address: service_at, path: CLASSIFY, bodies: &bodies };
     let (mut empty, mut rules, mut unobserved) = (Vec::new(), Vec::new(), Vec::new());
@@ -112,7 +120,6 @@ pub(crate) fn run(settings: &Settings, limits: Limits, log: impl Fn(bool)) -> an
         None => None,
         Some((model, direct_p50)) => {
             engine.replace_routing(RoutingConfig { strategy: StrategyName::QualityFirst, ..RoutingConfig::default() });
-            let all = self::bodies(&texts);
             let load = Load { address: service_at, path: CLASSIFY, bodies: &all };
             let http = load.run(Limits { connections: 1, ..limits })?;
             let direct_p50_ms = direct_p50.as_secs_f64() * 1e3;
@@ -121,10 +128,10 @@ pub(crate) fn run(settings: &Settings, limits: Limits, log: impl Fn(bool)) -> an
     };
     drop(stop);
     let rules_to_empty = rules.requests_per_second / empty.requests_per_second;
-    let resident_mb = telemetry::process::resident_bytes().map(|bytes| bytes as f64 / 1e6);
+    let own_process = process::measure(config, &all)?;
     let observation_cost = 1.0 - rules.requests_per_second / unobserved.requests_per_second;
     let connections = limits.connections;
-    Ok(Report { connections, empty, rules, unobserved, observation_cost, rules_to_empty, most_accurate, resident_mb })
+    Ok(Report { connections, empty, rules, unobserved, observation_cost, rules_to_empty, most_accurate, own_process })
 }
 
 /// Returns the texts on which the rules are sure enough for every strategy.

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Failure, output};
 use crate::{
-    bench::{self, Limits, Report},
+    bench::{self, Limits, OwnProcess, Report},
     config::Sources,
     telemetry,
 };
@@ -33,6 +33,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, Failure> {
+    let config = sources.file.clone();
     let settings = sources.load()?.settings;
     // Log lines are part of what is measured, but nobody wants to read them.
     let log = telemetry::logging::start_unseen(&settings.log)?;
@@ -41,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, sources: Sources) -> Result<ExitCode, F
         requests: arguments.requests as usize,
         duration: Duration::from_secs(arguments.seconds),
     };
-    let report = bench::run(&settings, limits, log)?;
+    let report = bench::run(&settings, config.as_deref(), limits, log)?;
     match arguments.format {
         output::Format::Text => write(&report)?,
         output::Format::Json => output::json(&report)?,
@@ -71,8 +72,10 @@ fn write(report: &Report) -> std::io::Result<()> {
         let (model, direct, added) = (overhead.model, overhead.direct_p50_ms, overhead.overhead_ms);
         output::text(&format!("{model} alone {direct:.3} ms, HTTP adds {added:.3} ms"))?;
     }
-    if let Some(resident_mb) = report.resident_mb {
-        output::text(&format!("resident memory {resident_mb:.0} MB"))?;
-    }
+    let OwnProcess { ready_ms, ready_mb, texts, resident_mb } = report.own_process;
+    let megabytes = |figure: Option<f64>| figure.map_or("unknown".to_owned(), |figure| format!("{figure:.0} MB"));
+    let (ready, resident) = (megabytes(ready_mb), megabytes(resident_mb));
+    output::text(&format!("a server alone: ready after {ready_ms:.0} ms, resident memory {ready}"))?;
+    output::text(&format!("after {texts} texts: {resident}"))?;
     Ok(())
 }

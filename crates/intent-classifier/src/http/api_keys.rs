@@ -1,9 +1,6 @@
 //! `/api/v1/api-keys`: keys for programs.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     Extension, Json,
@@ -20,6 +17,7 @@ use super::{
     body::{JsonBody, JsonRequest},
     caller::Caller,
     error::{ApiKeyProblems, FieldError, Kind, NewApiKeyProblems, Problem, StorageProblems},
+    time::Timestamp,
 };
 use crate::{
     auth::{NewKey, Scope},
@@ -76,16 +74,16 @@ pub(crate) struct ListedApiKey {
     name: String,
     /// What it allows.
     scopes: Vec<String>,
-    /// When it was made, in seconds since 1970.
-    #[schema(example = 1767225600)]
-    created_at: u64,
+    /// When it was made.
+    #[schema(example = "2026-01-02T03:04:05.678Z")]
+    created_at: Timestamp,
     /// Who made it.
     #[schema(example = "token:alice")]
     created_by: String,
-    /// When it stopped to be valid, in seconds since 1970; absent while it is.
+    /// When it stopped to be valid; absent while it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(required = false, nullable = false)]
-    revoked_at: Option<u64>,
+    revoked_at: Option<Timestamp>,
 }
 
 /// A key that is no longer valid.
@@ -115,7 +113,7 @@ pub(super) async fn create(
     app.storage.create_api_key(stored).await?;
     take_note(&app).await;
     info!(%id, name = body.name, created_by, "API key created");
-    let created_at = seconds(SystemTime::now());
+    let created_at = Timestamp(SystemTime::now());
     let NewApiKeyBody { name, scopes } = body;
     let listed = ListedApiKey { id, name, scopes, created_at, created_by, revoked_at: None };
     Ok((StatusCode::CREATED, Json(CreatedApiKey { key, listed })))
@@ -191,15 +189,11 @@ impl From<ApiKey> for ListedApiKey {
             id: key.id,
             name: key.name,
             scopes: key.scopes,
-            created_at: seconds(key.created_at),
+            created_at: Timestamp(key.created_at),
             created_by: key.created_by,
-            revoked_at: key.revoked_at.map(seconds),
+            revoked_at: key.revoked_at.map(Timestamp),
         }
     }
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn scopes_schema() -> utoipa::openapi::schema::Schema {

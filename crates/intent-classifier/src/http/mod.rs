@@ -60,6 +60,7 @@ use crate::{
     flags::FeatureFlags,
     health::Health,
     limits::RateLimiter,
+    promotions::Promotions,
     rollouts::Rollouts,
     routing::Routing,
     screening::Screening,
@@ -108,6 +109,8 @@ pub(crate) struct App {
     pub(crate) phase: PhaseCell,
     /// The database.
     pub(crate) storage: Storage,
+    /// Which model version served from when on.
+    pub(crate) promotions: Promotions,
     /// Where feedback goes.
     pub(crate) feedback: Intake,
     /// What was decided lately.
@@ -160,6 +163,7 @@ impl App {
             tls,
             phase: PhaseCell::default(),
             feedback: Intake::new(settings, storage.clone()),
+            promotions: Promotions::start(storage.clone()),
             storage,
             known_decisions: KnownDecisions::default(),
             low_confidence: LowConfidence::default(),

@@ -100,6 +100,7 @@ fn documented() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(experiments::list))
         .routes(routes!(experiments::results))
         .routes(routes!(models::reload))
+        .routes(routes!(models::history))
         .routes(routes!(suspicions::suspicious_inputs))
         .routes(routes!(flags::read::list))
         .routes(routes!(flags::read::one, flags::change::change))

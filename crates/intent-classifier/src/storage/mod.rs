@@ -19,7 +19,6 @@ mod leases;
 mod migrations;
 mod monitor;
 mod pool;
-#[cfg_attr(not(test), expect(dead_code, reason = "a reload does not record the version that it lets serve yet"))]
 mod promotions;
 mod rollouts;
 #[cfg(test)]

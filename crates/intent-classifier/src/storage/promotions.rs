@@ -19,20 +19,22 @@ pub(crate) struct Promotion {
 }
 
 impl Storage {
-    /// Stores that a version serves from now on.
+    /// Stores that a version serves from then on, unless it is the one that was stored last.
     ///
     /// # Errors
     /// [`StorageError`] when the database does not take it.
-    pub(crate) async fn store_promotion(&self, version: &str, actor: &str) -> Result<(), StorageError> {
+    pub(crate) async fn store_promotion(&self, promotion: &Promotion) -> Result<(), StorageError> {
         on_pool!(self, |pool| {
-            let insert =
-                query("INSERT INTO promotions (id, version, promoted_at_ms, promoted_by) VALUES ($1, $2, $3, $4)")
-                    .bind(Uuid::now_v7().to_string())
-                    .bind(version)
-                    .bind(millis(SystemTime::now()))
-                    .bind(actor)
-                    .execute(pool);
-            self.writing(insert).await.map(drop)
+            let insert = query(
+                "INSERT INTO promotions (id, version, promoted_at_ms, promoted_by) SELECT $1, $2, $3, $4 WHERE $2 <> \
+                 COALESCE((SELECT version FROM promotions ORDER BY promoted_at_ms DESC, id DESC LIMIT 1), '')",
+            );
+            let insert = insert
+                .bind(Uuid::now_v7().to_string())
+                .bind(&promotion.version)
+                .bind(millis(promotion.at))
+                .bind(&promotion.actor);
+            self.writing(insert.execute(pool)).await.map(drop)
         })
     }
 

@@ -1,7 +1,7 @@
 //! What the kernel knows about this process, under the names every Prometheus client uses.
 
 use std::{
-    fmt, fs,
+    fmt, fs, process,
     sync::LazyLock,
     time::{Duration, SystemTime},
 };
@@ -29,24 +29,25 @@ pub(super) fn note_start() {
 
 /// Reads `/proc/self`; on other systems than Linux only the start time is there.
 pub(super) fn write(encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let id = process::id();
     PROCESS_START_TIME.write_value(encoder, Some(STARTED.as_secs_f64()))?;
     PROCESS_CPU.write_metrics(encoder, cpu_seconds().map(|seconds| (NO_LABELS, ConstCounter::new(seconds))))?;
-    PROCESS_RESIDENT_MEMORY.write_value(encoder, resident_bytes())?;
-    PROCESS_VIRTUAL_MEMORY.write_value(encoder, status_number("VmSize:").map(|kib| kib * KIB))?;
+    PROCESS_RESIDENT_MEMORY.write_value(encoder, resident_bytes_of(id))?;
+    PROCESS_VIRTUAL_MEMORY.write_value(encoder, status_number(id, "VmSize:").map(|kib| kib * KIB))?;
     PROCESS_MEMORY_LIMIT.write_value(encoder, *MEMORY_LIMIT)?;
     PROCESS_OPEN_FDS.write_value(encoder, fs::read_dir("/proc/self/fd").ok().map(|fds| fds.count() as u64))?;
     PROCESS_MAX_FDS.write_value(encoder, max_fds())?;
-    PROCESS_THREADS.write_value(encoder, status_number("Threads:"))
+    PROCESS_THREADS.write_value(encoder, status_number(id, "Threads:"))
 }
 
-/// Returns the memory in use.
-pub(crate) fn resident_bytes() -> Option<u64> {
-    status_number("VmRSS:").map(|kib| kib * KIB)
+/// Returns the memory that a process has in use.
+pub(crate) fn resident_bytes_of(process: u32) -> Option<u64> {
+    status_number(process, "VmRSS:").map(|kib| kib * KIB)
 }
 
-/// Reads a number from `/proc/self/status`; sizes are in KiB.
-fn status_number(field: &str) -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+/// Reads a number from `/proc/PROCESS/status`; sizes are in KiB.
+fn status_number(process: u32, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
 }

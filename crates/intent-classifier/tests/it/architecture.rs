@@ -100,8 +100,8 @@ fn the_inner_crates_read_no_environment_and_the_models_no_clock() {
 
 #[test]
 fn unsafe_code_stands_only_where_this_list_says() {
-    // Files that switch the lint off, with their reason beside it. There is none.
-    const UNSAFE_IN: &[&str] = &[];
+    // Files that switch the lint off, with their reason beside it.
+    const UNSAFE_IN: &[&str] = &["crates/intent-classifier/src/memory.rs"];
     let workspace = fs::read_to_string(repository().join("Cargo.toml")).expect("a manifest");
     assert!(workspace.contains("unsafe_code = \"deny\""));
     for folder in fs::read_dir(repository().join("crates")).expect("there are crates") {

@@ -25,6 +25,7 @@ mod health;
 mod learning;
 mod low_confidence;
 mod metrics;
+mod model_versions;
 mod ofrep;
 mod postgres;
 mod program;

@@ -1,9 +1,16 @@
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use sqlx::Executor;
 
 use super::{Database, until};
-use crate::storage::{Access, Fault, Topic, pool::Pool};
+use crate::storage::{Access, Fault, Promotion, Topic, pool::Pool};
+
+fn promotion(version: &str) -> Promotion {
+    Promotion { version: version.to_owned(), at: SystemTime::now(), actor: "v".repeat(4_000) }
+}
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_made_is_a_database_that_cannot_be_reached() {
@@ -31,20 +38,20 @@ async fn a_full_sqlite_reads_on_and_recovers() {
     pool.execute("PRAGMA max_page_count = 1").await.expect("a pragma");
     let mut failed = None;
     for number in 0..200 {
-        if let Err(error) = storage.store_promotion(&"v".repeat(4_000), &number.to_string()).await {
+        if let Err(error) = storage.store_promotion(&promotion(&number.to_string())).await {
             failed = error.fault();
             break;
         }
     }
     assert_eq!(failed, Some(Fault::Full));
-    let refused = storage.store_promotion("v", "ada").await.expect_err("changes are refused");
+    let refused = storage.store_promotion(&promotion("v")).await.expect_err("changes are refused");
     assert_eq!(refused.fault(), Some(Fault::Full));
     storage.documents(Topic::Flags).await.expect("reading goes on");
 
     pool.execute("PRAGMA max_page_count = 1000000").await.expect("a pragma");
     let mut status = storage.watch_status();
     until(&mut status, |status| status.access == Access::ReadWrite).await;
-    storage.store_promotion("v", "ada").await.expect("changes are taken again");
+    storage.store_promotion(&promotion("v")).await.expect("changes are taken again");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,7 +74,7 @@ async fn a_postgres_that_takes_no_changes_reads_on_and_recovers() {
     let mut status = storage.watch_status();
     until(&mut status, |status| status.access == Access::ReadOnly(Fault::ReadOnly)).await;
     storage.documents(Topic::Flags).await.expect("reading goes on");
-    assert_eq!(storage.store_promotion("v", "ada").await.expect_err("no changes").fault(), Some(Fault::ReadOnly));
+    assert_eq!(storage.store_promotion(&promotion("v")).await.expect_err("no changes").fault(), Some(Fault::ReadOnly));
     let fresh = database.open_unprepared();
     let mut fresh_status = fresh.watch_status();
     fresh.start();
@@ -77,7 +84,7 @@ async fn a_postgres_that_takes_no_changes_reads_on_and_recovers() {
     run(format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await;
     run(cut).await;
     until(&mut status, |status| status.access == Access::ReadWrite).await;
-    storage.store_promotion("v", "ada").await.expect("changes are taken again");
+    storage.store_promotion(&promotion("v")).await.expect("changes are taken again");
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
+use std::time::{Duration, UNIX_EPOCH};
+
 use uuid::Uuid;
 
 use super::{Database, on_both_databases};
-use crate::storage::{NewApiKey, Topic};
+use crate::storage::{NewApiKey, Promotion, Topic};
 
 on_both_databases! {
     async fn a_key_is_valid_until_it_is_revoked(database: Database) {
@@ -24,13 +26,18 @@ on_both_databases! {
         assert!(storage.revisions().await.expect("readable").of(Topic::ApiKeys) >= 2, "others learn of it");
     }
 
-    async fn promotions_are_remembered_in_order(database: Database) {
+    async fn promotions_are_remembered_in_order_and_a_restart_is_none(database: Database) {
         let storage = database.open().await;
-        for version in ["v1", "v2", "v1"] {
-            storage.store_promotion(version, "ada").await.expect("stored");
+        let promotion = |second: u64, version: &str| Promotion {
+            version: version.to_owned(),
+            at: UNIX_EPOCH + Duration::from_secs(1_000_000_000 + second),
+            actor: "ada".to_owned(),
+        };
+        let served = [promotion(1, "v1"), promotion(2, "v2"), promotion(3, "v1")];
+        for promotion in [&served[0], &served[1], &served[1], &served[2], &promotion(4, "v1")] {
+            storage.store_promotion(promotion).await.expect("stored");
         }
-        let found = storage.promotions(2).await.expect("readable");
-        let versions: Vec<&str> = found.iter().map(|promotion| promotion.version.as_str()).collect();
-        assert_eq!(versions, ["v1", "v2"]);
+        assert_eq!(storage.promotions(2).await.expect("readable"), [served[2].clone(), served[1].clone()]);
+        assert_eq!(storage.promotions(9).await.expect("readable").len(), 3);
     }
 }
