@@ -15,6 +15,10 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+/// The bytes of the line of a decision, about.
+const USUAL_BYTES: usize = 512;
+const STRINGS_GROW: &str = "a string takes all that is written to it";
+
 /// Writes `timestamp`, `level`, the fields of the event with `message` first, and `target`.
 #[derive(Debug)]
 pub(super) struct JsonLine;
@@ -25,36 +29,47 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let (metadata, now) = (event.metadata(), humantime::format_rfc3339_micros(SystemTime::now()));
-        write!(writer, r#"{{"timestamp":"{now}","level":"{}""#, metadata.level())?;
-        let mut fields = Fields { writer: writer.by_ref(), outcome: Ok(()) };
-        event.record(&mut fields);
-        fields.outcome?;
-        write!(writer, r#","target":"{}"}}"#, metadata.target())?;
-        writer.write_char('\n')
+        let metadata = event.metadata();
+        // The writer is behind a pointer; many small writes are far cheaper here.
+        let mut line = String::with_capacity(USUAL_BYTES);
+        line.push_str(r#"{"timestamp":""#);
+        write!(line, "{}", humantime::format_rfc3339_micros(SystemTime::now()))?;
+        line.push_str(r#"","level":""#);
+        line.push_str(metadata.level().as_str());
+        line.push('"');
+        event.record(&mut Fields { line: &mut line });
+        line.push_str(r#","target":""#);
+        line.push_str(metadata.target());
+        line.push_str("\"}\n");
+        writer.write_str(&line)
     }
 }
 
+/// The fields of a line.
 struct Fields<'a> {
-    writer: Writer<'a>,
-    outcome: fmt::Result,
+    line: &'a mut String,
 }
 
 impl Fields<'_> {
+    fn name(&mut self, field: &Field) {
+        self.line.push_str(",\"");
+        self.line.push_str(field.name());
+        self.line.push_str("\":");
+    }
+
     /// Writes a name, and its value as it stands.
     fn plain(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        if self.outcome.is_ok() {
-            self.outcome = write!(self.writer, r#","{}":{value}"#, field.name());
-        }
+        self.name(field);
+        self.line.write_fmt(value).expect(STRINGS_GROW);
     }
 
     /// Writes a name, and its value as a string.
-    fn quoted(&mut self, field: &Field, value: fmt::Arguments<'_>) {
-        if self.outcome.is_ok() {
-            self.outcome = write!(self.writer, r#","{}":""#, field.name())
-                .and_then(|()| Escaping(&mut self.writer).write_fmt(value))
-                .and_then(|()| self.writer.write_char('"'));
-        }
+    fn quoted(&mut self, field: &Field, write: impl FnOnce(&mut Escaping<'_>) -> fmt::Result) {
+        self.name(field);
+        self.line.push('"');
+        // A value that cannot be shown is cut where it fails; the line goes on.
+        let _ = write(&mut Escaping(self.line));
+        self.line.push('"');
     }
 }
 
@@ -77,34 +92,36 @@ impl Visit for Fields<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.plain(field, format_args!("{value}"));
+        self.name(field);
+        self.line.push_str(if value { "true" } else { "false" });
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.quoted(field, format_args!("{value}"));
+        self.quoted(field, |escaping| escaping.write_str(value));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.quoted(field, format_args!("{value:?}"));
+        self.quoted(field, |escaping| write!(escaping, "{value:?}"));
     }
 }
 
 /// Escapes what may not stand in a JSON string (RFC 8259, section 7).
-struct Escaping<'a, 'b>(&'a mut Writer<'b>);
+struct Escaping<'a>(&'a mut String);
 
-impl Write for Escaping<'_, '_> {
+impl Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some(at) = rest.find(|char: char| char < ' ' || char == '"' || char == '\\') {
-            self.0.write_str(&rest[..at])?;
+        while let Some(at) = rest.bytes().position(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            self.0.push_str(&rest[..at]);
             match rest.as_bytes()[at] {
-                b'"' => self.0.write_str("\\\"")?,
-                b'\\' => self.0.write_str("\\\\")?,
-                b'\n' => self.0.write_str("\\n")?,
+                b'"' => self.0.push_str("\\\""),
+                b'\\' => self.0.push_str("\\\\"),
+                b'\n' => self.0.push_str("\\n"),
                 other => write!(self.0, "\\u{other:04x}")?,
             }
             rest = &rest[at + 1..];
         }
-        self.0.write_str(rest)
+        self.0.push_str(rest);
+        Ok(())
     }
 }
