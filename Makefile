@@ -142,7 +142,7 @@ audit: ## Look the dependencies up in the RustSec advisory database (needs the n
 
 .PHONY: bench
 bench: $(MODEL_DIR)/CURRENT ## Measure encoder, server and memory in one run
-	cargo bench --package intent-model --bench encoder
+	cargo bench --workspace --locked --bench encoder
 	$(BINARY) bench
 
 .PHONY: bench-serving
