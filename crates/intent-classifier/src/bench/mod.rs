@@ -29,8 +29,9 @@ use crate::{
     serving::{self, Assembly, Serving},
 };
 
-/// How often the sides of a comparison are measured in turn; the machine's mood then reaches both.
-const ROUNDS: usize = 3;
+/// How often the sides of a comparison are measured in turn, each for a third of the longest time; the machine's mood
+/// then reaches both.
+const ROUNDS: usize = 9;
 const CLASSIFY: &str = "/api/v1/intents/classify";
 const EMPTY: &str = "/empty";
 
@@ -45,9 +46,10 @@ pub(crate) struct Report {
     pub(crate) rules: Figures,
     /// The same without metrics and log lines.
     pub(crate) unobserved: Figures,
-    /// The share of the throughput that metrics and log lines cost, 0 to 1; below 0 when the machine's mood is more.
+    /// The share of the throughput that metrics and log lines cost, 0 to 1, the median of the rounds; below 0 when the
+    /// machine's mood is more.
     pub(crate) observation_cost: f64,
-    /// Throughput of `rules` by that of `empty`.
+    /// Throughput of `rules` by that of `empty`, measured right before: the median of the rounds.
     pub(crate) rules_to_empty: f64,
     /// The most accurate model, asked for every text over one connection; absent when rules are all there is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,13 +109,16 @@ pub(crate) fn run(
         app.metrics.count(is_on);
         log(is_on);
     };
+    let of_round = Limits { duration: limits.duration / 3, ..limits };
     for _ in 0..ROUNDS {
-        empty.push(empty_load.run(limits)?);
-        rules.push(rules_load.run(limits)?);
+        empty.push(empty_load.run(of_round)?);
+        rules.push(rules_load.run(of_round)?);
         observe(false);
-        unobserved.push(rules_load.run(limits)?);
+        unobserved.push(rules_load.run(of_round)?);
         observe(true);
     }
+    let rules_to_empty = typical_ratio(&rules, &empty);
+    let observation_cost = 1.0 - typical_ratio(&rules, &unobserved);
     let (empty, rules, unobserved) = (Figures::best(empty), Figures::best(rules), Figures::best(unobserved));
 
     let most_accurate = match direct {
@@ -127,11 +132,17 @@ pub(crate) fn run(
         }
     };
     drop(stop);
-    let rules_to_empty = rules.requests_per_second / empty.requests_per_second;
     let own_process = process::measure(config, &all)?;
-    let observation_cost = 1.0 - rules.requests_per_second / unobserved.requests_per_second;
     let connections = limits.connections;
     Ok(Report { connections, empty, rules, unobserved, observation_cost, rules_to_empty, most_accurate, own_process })
+}
+
+/// Returns the median of the ratios of throughput, round by round.
+fn typical_ratio(rounds: &[Figures], others: &[Figures]) -> f64 {
+    let ratio = |(a, b): (&Figures, &Figures)| a.requests_per_second / b.requests_per_second;
+    let mut ratios: Vec<f64> = rounds.iter().zip(others).map(ratio).collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    ratios[ratios.len() / 2]
 }
 
 /// Returns the texts on which the rules are sure enough for every strategy.

@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// The most requests of one measurement.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     requests: u32,
-    /// The longest measurement, in seconds; there are ten.
+    /// The longest measurement, in seconds; all together take ten times as long.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// How to write the figures.

@@ -32,6 +32,7 @@ use super::{
     labels::{self, *},
     process,
     routing::RoutingCounts,
+    series::{self, ModelSeries, OperationSeries},
     state::State,
 };
 use crate::http::Operation;
@@ -254,8 +255,8 @@ pub(crate) struct Metrics {
     registry: Registry,
     routing: RoutingCounts,
     is_counting: AtomicBool,
-    /// The endpoint label of every route, so that counting a request allocates nothing.
-    pub(super) endpoints: HashMap<String, Arc<str>>,
+    /// By endpoint, one for each method.
+    pub(super) operations: HashMap<String, Vec<OperationSeries>>,
     pub(super) http_requests_received: Family<HttpEndpointLabels, Counter>,
     pub(super) http_requests: Family<HttpRequestLabels, Counter>,
     pub(super) http_requests_cancelled: Family<HttpEndpointLabels, Counter>,
@@ -265,12 +266,12 @@ pub(crate) struct Metrics {
     pub(super) rate_limited_requests: Family<ScopeLabels, Counter>,
     pub(super) adversarial_inputs: Family<AdversarialLabels, Counter>,
     pub(super) classification_requests: Family<ClassificationLabels, Counter>,
-    pub(super) model_selection: Family<SelectionLabels, Counter>,
-    pub(super) model_confidence: Family<ModelLabels, Histogram, Buckets>,
-    pub(super) model_inference_duration: Family<ModelLabels, Histogram, Buckets>,
+    /// In the order of [`ModelKind::ALL`].
+    pub(super) models: [ModelSeries; ModelKind::ALL.len()],
     pub(super) model_fallbacks: Family<FallbackLabels, Counter>,
-    pub(super) cache_requests: Family<CacheLabels, Counter>,
-    /// By flag and by whether it was on: each decision counts all, so that looking them up would be most of the work.
+    /// By layer and result.
+    pub(super) cache_requests: [[Counter; 3]; 2],
+    /// By flag and by whether it was on.
     pub(super) feature_flag_usage: [[Counter; 2]; Flag::ALL.len()],
     pub(super) rollout_guard_violations: Family<ViolationLabels, Counter>,
     pub(super) experiment_decisions: Family<GroupLabels, Counter>,
@@ -294,26 +295,36 @@ impl Metrics {
     pub(crate) fn new(operations: &[Operation]) -> Self {
         process::note_start();
         let registry = &mut Registry::default();
+        let http_requests = counters(registry, &HTTP_REQUESTS);
+        let http_requests_cancelled = counters(registry, &HTTP_REQUESTS_CANCELLED);
+        // Written after those that end, so that on no page more have ended than have begun.
+        let http_requests_received = counters(registry, &HTTP_REQUESTS_RECEIVED);
+        let http_request_duration = histograms(registry, &HTTP_REQUEST_DURATION, &DURATION_BUCKETS);
+        let mut by_endpoint = HashMap::<String, Vec<OperationSeries>>::new();
+        for operation in operations {
+            let series =
+                OperationSeries::new(operation, &http_requests_received, &http_request_duration, &http_requests);
+            by_endpoint.entry(operation.path.clone()).or_default().push(series);
+        }
         let metrics = Self {
-            endpoints: operations
-                .iter()
-                .map(|operation| (operation.path.clone(), operation.path.as_str().into()))
-                .collect(),
-            http_requests: counters(registry, &HTTP_REQUESTS),
-            http_requests_cancelled: counters(registry, &HTTP_REQUESTS_CANCELLED),
-            // Written after those that end, so that on no page more have ended than have begun.
-            http_requests_received: counters(registry, &HTTP_REQUESTS_RECEIVED),
-            http_request_duration: histograms(registry, &HTTP_REQUEST_DURATION, &DURATION_BUCKETS),
+            operations: by_endpoint,
+            http_requests,
+            http_requests_cancelled,
+            http_requests_received,
+            http_request_duration,
             http_requests_active: single(registry, &HTTP_REQUESTS_ACTIVE),
             http_connections_active: single(registry, &HTTP_CONNECTIONS_ACTIVE),
             rate_limited_requests: counters(registry, &RATE_LIMITED_REQUESTS),
             adversarial_inputs: counters(registry, &ADVERSARIAL_INPUTS),
             classification_requests: counters(registry, &CLASSIFICATION_REQUESTS),
-            model_selection: counters(registry, &MODEL_SELECTION),
-            model_confidence: histograms(registry, &MODEL_CONFIDENCE, &CONFIDENCE_BUCKETS),
-            model_inference_duration: histograms(registry, &MODEL_INFERENCE_DURATION, &DURATION_BUCKETS),
+            models: {
+                let selection = counters(registry, &MODEL_SELECTION);
+                let confidence = histograms(registry, &MODEL_CONFIDENCE, &CONFIDENCE_BUCKETS);
+                let inference_duration = histograms(registry, &MODEL_INFERENCE_DURATION, &DURATION_BUCKETS);
+                ModelKind::ALL.map(|kind| ModelSeries::new(kind, &confidence, &inference_duration, &selection))
+            },
             model_fallbacks: counters(registry, &MODEL_FALLBACKS),
-            cache_requests: counters(registry, &CACHE_REQUESTS),
+            cache_requests: series::of_cache(&counters(registry, &CACHE_REQUESTS)),
             feature_flag_usage: flag_usage(&counters(registry, &FEATURE_FLAG_USAGE)),
             rollout_guard_violations: counters(registry, &ROLLOUT_GUARD_VIOLATIONS),
             experiment_decisions: counters(registry, &EXPERIMENT_DECISIONS),
@@ -323,7 +334,7 @@ impl Metrics {
             is_counting: AtomicBool::new(true),
             registry: std::mem::take(registry),
         };
-        metrics.begin_at_zero(operations);
+        metrics.begin_at_zero();
         metrics
     }
 
@@ -352,24 +363,11 @@ impl Metrics {
         page
     }
 
-    fn begin_at_zero(&self, operations: &[Operation]) {
-        for operation in operations {
-            let (method, endpoint) = (operation.method, self.endpoint(&operation.path));
-            let labels = HttpEndpointLabels { method, endpoint: Arc::clone(&endpoint) };
-            at_zero(&self.http_requests_received, labels.clone());
-            at_zero(&self.http_requests_cancelled, labels.clone());
-            at_zero(&self.http_request_duration, labels);
-            for &status in &operation.statuses {
-                let endpoint = Arc::clone(&endpoint);
-                at_zero(&self.http_requests, HttpRequestLabels { method, endpoint, status });
-            }
+    fn begin_at_zero(&self) {
+        for operation in self.operations.values().flatten() {
+            at_zero(&self.http_requests_cancelled, operation.labels.clone());
         }
         for model in labels::models() {
-            at_zero(&self.model_confidence, ModelLabels { model });
-            at_zero(&self.model_inference_duration, ModelLabels { model });
-            for reason in labels::selection_reasons() {
-                at_zero(&self.model_selection, SelectionLabels { model, reason });
-            }
             for to in labels::models().into_iter().filter(|to| *to != model) {
                 for reason in labels::fallback_reasons() {
                     at_zero(&self.model_fallbacks, FallbackLabels { from: model, to, reason });
@@ -389,11 +387,6 @@ impl Metrics {
         for group in StrategyName::ALL {
             let group = group.as_str();
             at_zero(&self.experiment_decisions, GroupLabels { group, strategy: group });
-        }
-        for &layer in CacheLayer::ALL {
-            for &result in CacheResult::ALL {
-                at_zero(&self.cache_requests, CacheLabels { layer, result });
-            }
         }
         for &r#type in FeedbackType::ALL {
             for &result in FeedbackResult::ALL {

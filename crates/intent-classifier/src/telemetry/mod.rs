@@ -12,5 +12,6 @@ pub(crate) mod process;
 pub(crate) mod recording;
 pub(crate) mod reference;
 pub(crate) mod routing;
+mod series;
 pub(crate) mod state;
 pub(crate) mod traces;

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use intent_engine::{Decision, EngineError, Flag};
+use intent_engine::{Decision, EngineError, Flag, SelectionReason};
 use intent_model::ModelKind;
 
 use super::{
     labels::{self, *},
     metrics::Metrics,
+    series::OperationSeries,
 };
 
 use crate::rollouts::Violation;
@@ -29,12 +30,11 @@ impl Metrics {
         let status = if decision.degraded { DEGRADED } else { OK };
         let labels = ClassificationLabels { intent: Arc::clone(&best.intent), model, status };
         self.classification_requests.get_or_create(&labels).inc();
-        let reason = if decision.cached { CACHED } else { decision.selection.as_str() };
-        self.model_selection.get_or_create(&SelectionLabels { model, reason }).inc();
-        self.model_confidence.get_or_create(&ModelLabels { model }).observe(f64::from(best.confidence));
+        let series = &self.models[decision.model as usize];
+        series.selected((!decision.cached).then_some(decision.selection)).inc();
+        series.confidence.observe(f64::from(best.confidence));
         for (kind, took) in &decision.timings.models {
-            let labels = ModelLabels { model: kind.as_str() };
-            self.model_inference_duration.get_or_create(&labels).observe(took.as_secs_f64());
+            self.models[*kind as usize].inference_duration.observe(took.as_secs_f64());
         }
         for step in &decision.fallbacks {
             let labels =
@@ -44,7 +44,7 @@ impl Metrics {
         for (layer, lookup) in [(CacheLayer::Memory, decision.cache.memory), (CacheLayer::Redis, decision.cache.shared)]
         {
             if let Some(result) = CacheResult::of(lookup) {
-                self.cache_requests.get_or_create(&CacheLabels { layer, result }).inc();
+                self.cache_requests[layer as usize][result as usize].inc();
             }
         }
         for (flag, usage) in Flag::ALL.into_iter().zip(&self.feature_flag_usage) {
@@ -67,9 +67,8 @@ impl Metrics {
     /// Returns what a model has done since the start.
     pub(crate) fn decided_by(&self, kind: ModelKind) -> ModelCount {
         let model = kind.as_str();
-        let reasons = labels::selection_reasons().into_iter();
-        let requests =
-            reasons.map(|reason| self.model_selection.get_or_create(&SelectionLabels { model, reason }).get()).sum();
+        let reasons = SelectionReason::ALL.map(Some).into_iter().chain([None]);
+        let requests = reasons.map(|reason| self.models[kind as usize].selected(reason).get()).sum();
         let mut fallbacks = 0;
         for to in labels::models().into_iter().filter(|to| *to != model) {
             for reason in labels::fallback_reasons() {
@@ -113,18 +112,20 @@ impl Metrics {
 
     /// Counts a request as active until it is answered or dropped. `endpoint` is the route's template, never a raw path.
     pub(crate) fn request_started(&self, method: &'static str, endpoint: &str) -> RequestInFlight<'_> {
-        let labels = self.is_counting().then(|| {
-            let labels = HttpEndpointLabels { method, endpoint: self.endpoint(endpoint) };
-            self.http_requests_received.get_or_create(&labels).inc();
+        let series = self.is_counting().then(|| {
+            let mut of_endpoint = self.operations.get(endpoint).into_iter().flatten();
+            let series = match of_endpoint.find(|operation| operation.labels.method == method) {
+                Some(operation) => Series::OfOperation(operation),
+                None => Series::Other(HttpEndpointLabels { method, endpoint: Arc::from(endpoint) }),
+            };
+            match &series {
+                Series::OfOperation(operation) => operation.received.inc(),
+                Series::Other(labels) => self.http_requests_received.get_or_create(labels).inc(),
+            };
             self.http_requests_active.inc();
-            labels
+            series
         });
-        RequestInFlight { metrics: self, labels, started: Instant::now() }
-    }
-
-    /// Returns the label of a route.
-    pub(super) fn endpoint(&self, template: &str) -> Arc<str> {
-        self.endpoints.get(template).cloned().unwrap_or_else(|| Arc::from(template))
+        RequestInFlight { metrics: self, series, started: Instant::now() }
     }
 }
 
@@ -152,29 +153,60 @@ impl Drop for OpenConnection {
 pub(crate) struct RequestInFlight<'a> {
     metrics: &'a Metrics,
     /// `None` once it is answered.
-    labels: Option<HttpEndpointLabels>,
+    series: Option<Series<'a>>,
     started: Instant,
+}
+
+/// Where a request is counted.
+#[derive(Debug)]
+enum Series<'a> {
+    /// With those of its operation.
+    OfOperation(&'a OperationSeries),
+    /// By itself: it matches no route, or its route does not know the method.
+    Other(HttpEndpointLabels),
+}
+
+impl Series<'_> {
+    fn labels(&self) -> &HttpEndpointLabels {
+        match self {
+            Self::OfOperation(operation) => &operation.labels,
+            Self::Other(labels) => labels,
+        }
+    }
 }
 
 impl RequestInFlight<'_> {
     /// Counts the answer; returns how long it took.
     pub(crate) fn answered(mut self, status: u16) -> Duration {
         let elapsed = self.started.elapsed();
-        if let Some(labels) = self.labels.take() {
-            self.metrics.http_request_duration.get_or_create(&labels).observe(elapsed.as_secs_f64());
-            let HttpEndpointLabels { method, endpoint } = labels;
-            self.metrics.http_requests.get_or_create(&HttpRequestLabels { method, endpoint, status }).inc();
-            self.metrics.http_requests_active.dec();
+        let Some(series) = self.series.take() else { return elapsed };
+        let (seconds, metrics) = (elapsed.as_secs_f64(), self.metrics);
+        let documented = match &series {
+            Series::OfOperation(operation) => {
+                operation.duration.observe(seconds);
+                operation.answered(status)
+            }
+            Series::Other(labels) => {
+                metrics.http_request_duration.get_or_create(labels).observe(seconds);
+                None
+            }
+        };
+        if let Some(counter) = documented {
+            counter.inc();
+        } else {
+            let HttpEndpointLabels { method, endpoint } = series.labels().clone();
+            metrics.http_requests.get_or_create(&HttpRequestLabels { method, endpoint, status }).inc();
         }
+        metrics.http_requests_active.dec();
         elapsed
     }
 }
 
 impl Drop for RequestInFlight<'_> {
     fn drop(&mut self) {
-        if let Some(labels) = self.labels.take() {
+        if let Some(series) = self.series.take() {
             self.metrics.http_requests_active.dec();
-            self.metrics.http_requests_cancelled.get_or_create(&labels).inc();
+            self.metrics.http_requests_cancelled.get_or_create(series.labels()).inc();
         }
     }
 }
