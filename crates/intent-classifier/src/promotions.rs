@@ -5,25 +5,22 @@ use std::time::{Duration, SystemTime};
 use tokio::{sync::mpsc, time::sleep};
 use tracing::debug;
 
-use crate::storage::{Promotion, Storage, StorageError};
+use crate::storage::{Promotion, Storage};
 
 /// How long to wait after a failure that the status of the database does not show.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The record of what served.
+/// Takes note of what serves.
 #[derive(Debug)]
-pub(crate) struct Promotions {
-    storage: Storage,
-    queue: mpsc::UnboundedSender<Promotion>,
-}
+pub(crate) struct Promotions(mpsc::UnboundedSender<Promotion>);
 
 impl Promotions {
     /// Starts storing what will serve. Call it in an async runtime.
     pub(crate) fn start(storage: Storage) -> Self {
         // As long as the list of reloads while no change can be stored.
         let (queue, waiting) = mpsc::unbounded_channel();
-        tokio::spawn(store(storage.clone(), waiting));
-        Self { storage, queue }
+        tokio::spawn(store(storage, waiting));
+        Self(queue)
     }
 
     /// Takes note that a version serves from now on, and who let it. Nothing is stored when the same version was the
@@ -31,15 +28,7 @@ impl Promotions {
     pub(crate) fn serves(&self, version: &str, actor: &str) {
         let promotion = Promotion { version: version.to_owned(), at: SystemTime::now(), actor: actor.to_owned() };
         // The other end is gone only when the process ends.
-        let _ = self.queue.send(promotion);
-    }
-
-    /// Lists what served, the latest first, at most `limit`.
-    ///
-    /// # Errors
-    /// [`StorageError`] when the database cannot be read.
-    pub(crate) async fn history(&self, limit: u32) -> Result<Vec<Promotion>, StorageError> {
-        self.storage.promotions(limit).await
+        let _ = self.0.send(promotion);
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn history(
     State(app): State<Arc<App>>,
     QueryParameters(parameters): QueryParameters<HistoryParameters>,
 ) -> Result<Json<ModelHistory>, Problem> {
-    let served = app.promotions.history(parameters.limit()?).await?;
+    let served = app.storage.promotions(parameters.limit()?).await?;
     Ok(Json(ModelHistory { versions: served.into_iter().map(ServedVersion::from).collect() }))
 }
 

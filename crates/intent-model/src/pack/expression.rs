@@ -215,12 +215,13 @@ fn last_line(message: &str) -> String {
 
 fn without_word_boundaries(hir: &Hir) -> Hir {
     map_leaves(hir, &|leaf| match leaf.kind() {
-        HirKind::Look(Look::Start | Look::End | Look::StartLF | Look::EndLF | Look::StartCRLF | Look::EndCRLF) => {
-            leaf.clone()
-        }
-        HirKind::Look(_) => Hir::empty(),
+        HirKind::Look(look) if !is_edge_of_text_or_line(*look) => Hir::empty(),
         _ => leaf.clone(),
     })
+}
+
+fn is_edge_of_text_or_line(look: Look) -> bool {
+    matches!(look, Look::Start | Look::End | Look::StartLF | Look::EndLF | Look::StartCRLF | Look::EndCRLF)
 }
 
 /// Returns what matches the same in texts that are ASCII.
